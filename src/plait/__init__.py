@@ -1,0 +1,1 @@
+"""plait: attention-based multimodal fusion, and proof of what each modality adds."""

@@ -1,0 +1,1 @@
+"""The nouns every room shares: tokens and batches, configs and kinds, errors, seeds."""

@@ -1,0 +1,53 @@
+"""The registry of kinds: a room's own files, then the entry points of installed packages."""
+
+import importlib
+from functools import cache
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from plait.core.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from plait.core.config import Config
+
+OPEN_ROOMS = ("encoders", "fusion", "heads")
+
+
+@cache
+def kinds(room: str) -> dict[str, str]:
+    """The kinds of a room and the module each is found in; nothing is imported but the room itself.
+
+    A kind is the name of a file of the room that does not begin with an underscore; installed packages add kinds
+    to the open rooms by entry points of the group `plait.<room>`, named as the kind, that load its Config class.
+    """
+    package = importlib.import_module(f"plait.{room}")
+    found = {m.name: f"plait.{room}.{m.name}" for m in iter_modules(package.__path__) if not m.name.startswith("_")}
+    if room in OPEN_ROOMS:
+        for point in entry_points(group=f"plait.{room}"):
+            found.setdefault(point.name, point.value)
+    return dict(sorted(found.items()))
+
+
+@cache
+def config_class(room: str, kind: str) -> "type[Config]":
+    """The Config class of a kind, imported now."""
+    from plait.core.config import Config
+
+    known = kinds(room)
+    if kind not in known:
+        raise ConfigError(f"no {room} of kind {kind!r}", where="kind", fix=suggest(kind, known))
+    module_name, _, attribute = known[kind].partition(":")
+    module = importlib.import_module(module_name)
+    if attribute:
+        found: Any = getattr(module, attribute)
+        return found  # type: ignore[no-any-return]
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Config) and value.__module__ == module_name
+        and "kind" in value.model_fields
+    ]
+    if len(classes) != 1:
+        raise TypeError(f"{module_name} must define exactly one Config with a `kind`, it defines {len(classes)}")
+    return classes[0]

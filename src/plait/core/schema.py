@@ -1,0 +1,41 @@
+"""Schema: what the data say about widths, names and lengths, so that no width is written twice."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Facts of a data set that parts are built from.
+
+    `variates` names the target variates, `lookback` and `horizon` count steps, `marks` counts calendar channels a
+    step, `seasons` counts the codes of the season of the origin, `streams` maps each modality to its width, the
+    anchor first. `stream_tokens` is the largest number of tokens of a context stream in one row.
+    """
+
+    anchor: str
+    streams: dict[str, int]
+    variates: tuple[str, ...] = ()
+    lookback: int = 0
+    horizon: int = 0
+    marks: int = 0
+    seasons: int = 0
+    stream_tokens: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The modalities beside the anchor."""
+        return tuple(name for name in self.streams if name != self.anchor)
+
+    def with_widths(self, widths: dict[str, int]) -> "Schema":
+        """The same facts with the streams' widths as encoders give them."""
+        return replace(self, streams=widths)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for a file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Schema":
+        """The schema that `to_json` wrote."""
+        return cls(**{**data, "variates": tuple(data["variates"])})

@@ -1,0 +1,110 @@
+"""Tokens, Batch, Prediction and Output: the tensors that move between the parts."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from plait.core.errors import DataError
+
+
+class Tokens(NamedTuple):
+    """A sequence of vectors with a presence mask.
+
+    Shape: `x` (b, n, d); `mask` (b, n) bool.
+    Mask: True = present. A missing modality is an all-False row, in training, evaluation and export alike.
+    The content of `x` under a False mask has no meaning and is never read.
+    """
+
+    x: Tensor
+    mask: Tensor
+
+    @classmethod
+    def full(cls, x: Tensor) -> "Tokens":
+        """Tokens that are all present."""
+        return cls(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
+
+    @property
+    def present(self) -> Tensor:
+        """Which rows have at least one token. Shape: (b,) bool."""
+        return self.mask.any(dim=1)
+
+
+class Map(NamedTuple):
+    """A labelled tensor the model looked with: attention weights, gates. `axes` names each axis."""
+
+    values: Tensor
+    axes: tuple[str, ...]
+
+
+class Prediction(NamedTuple):
+    """What a head returns. Shape: `point` (b, p, v) for forecasts, in the unit the head was given."""
+
+    point: Tensor
+
+
+class Output(NamedTuple):
+    """What a model returns: the prediction, its own losses as (sum, weight), and maps when asked for."""
+
+    prediction: Prediction
+    losses: dict[str, tuple[Tensor, Tensor]]
+    maps: dict[str, Map]
+
+
+class Batch(NamedTuple):
+    """Plain tensors by name, batch first, and nothing else, so that slicing, moving and export work.
+
+    `inputs` is what `forward` reads, `targets` what the loss reads, `info` (row numbers, time stamps) is for
+    look-ups outside the model.
+    """
+
+    inputs: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    info: dict[str, Tensor]
+
+    def __len__(self) -> int:  # type: ignore[override]
+        return int(next(iter(self.inputs.values())).shape[0])
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return Batch(*({k: v.to(device, non_blocking=True) for k, v in part.items()} for part in self))
+
+    def rows(self, index: Tensor | slice) -> "Batch":
+        """The rows `index` of every tensor."""
+        return Batch(*({k: v[index] for k, v in part.items()} for part in self))
+
+    def without(self, modalities: Iterable[str]) -> "Batch":
+        """The batch with whole modalities left out: every input named `<modality>` or `<modality>_...`."""
+        out = tuple(modalities)
+        kept = {k: v for k, v in self.inputs.items() if not any(k == m or k.startswith(m + "_") for m in out)}
+        return Batch(kept, self.targets, self.info)
+
+    def check(self, required: Iterable[str]) -> None:
+        """Refuse a batch a model can't read: inputs missing, rows that do not agree, values not finite.
+
+        Values under a False `<name>_mask` or `observed` may be anything.
+        """
+        missing = [name for name in required if name not in self.inputs]
+        if missing:
+            raise DataError(f"the batch lacks {', '.join(missing)}", where="batch.inputs", fix="these may not be absent")
+        counts = {name: int(t.shape[0]) for part in self for name, t in part.items()}
+        if len(set(counts.values())) > 1:
+            raise DataError(f"the tensors of a batch differ in rows: {counts}", where="batch")
+        for name, tensor in self.inputs.items():
+            if not tensor.is_floating_point():
+                continue
+            mask = self.inputs.get(f"{name}_mask")
+            finite = torch.isfinite(tensor)
+            if mask is not None:
+                finite = finite | ~mask.reshape(mask.shape + (1,) * (tensor.dim() - mask.dim()))
+            if not bool(finite.all()):
+                place = tuple(int(i) for i in (~finite).nonzero()[0])
+                raise DataError(f"value at {place} is not finite", where=f"batch.inputs.{name}", fix="mask it or mend it")
+
+
+def anchored(streams: Mapping[str, Tokens], anchor: str) -> tuple[Tokens, dict[str, Tokens]]:
+    """Part the residual stream from the context streams, which come in the order of their names."""
+    if anchor not in streams:
+        raise DataError(f"the anchor stream {anchor!r} is absent", where="fusion", fix=f"streams: {', '.join(streams)}")
+    return streams[anchor], {name: streams[name] for name in sorted(streams) if name != anchor}

@@ -1,0 +1,1 @@
+"""One file a source kind, named as its kind: where data lie and how they are read."""

@@ -1,0 +1,63 @@
+"""`csv`: any table of a series, and any table of dated texts."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from plait.core.errors import DataError
+from plait.data.sources._series import SeriesConfig
+from plait.data.table import (
+    Duplicates,
+    Finding,
+    Gaps,
+    SeriesTable,
+    as_frame,
+    columns_named,
+    parse_numbers,
+    parse_times,
+    read_csv,
+    regular_series,
+    texts_from_frame,
+)
+
+
+class CsvConfig(SeriesConfig):
+    """A series in a CSV file, with texts in another."""
+
+    kind: Literal["csv"] = "csv"
+    path: str
+    """CSV file with a time column and one column a variate."""
+    time: str = "date"
+    """Column of the time stamps; each names the end of its step."""
+    targets: list[str] | None = None
+    """Columns to forecast; unset: all but the time column."""
+    duplicates: Duplicates = "error"
+    """Rows that repeat a time stamp: refuse, keep the last or first, or take the rows as they stand."""
+    gaps: Gaps = "error"
+    """Absent steps: refuse, insert as missing, or take the rows as they stand."""
+
+    def read(self) -> SeriesTable:
+        """The checked series and texts."""
+        texts, text_findings = self.text.read()
+        table = self.series_of(read_csv(Path(self.path)), self.path)
+        return SeriesTable(
+            table.times, table.values, table.variates, table.step, texts, (*table.findings, *text_findings)
+        )
+
+    def series_of(self, frame: Any, where: str) -> SeriesTable:
+        """The checked series of a frame of text cells."""
+        columns_named(frame, [self.time, *(self.targets or [])], where)
+        names = self.targets or [str(c) for c in frame.columns if c != self.time]
+        if not names:
+            raise DataError("there is no column beside the time column", where=where)
+        values, findings = parse_numbers(frame[names])
+        times = parse_times(frame[self.time], where)
+        times, values, step, more = regular_series(times, values, names, where, self.duplicates, self.gaps)
+        return SeriesTable(times, values, tuple(names), step, None, (*findings, *more))
+
+    def of_frames(self, frame: Any, texts: Any | None) -> SeriesTable:
+        """The checked series and texts of two pandas frames."""
+        table = self.series_of(as_frame(frame), "frame")
+        read: tuple[Any, list[Finding]] = (None, [])
+        if texts is not None:
+            read = texts_from_frame(as_frame(texts), self.text.content, self.text.dates, "texts")
+        return SeriesTable(table.times, table.values, table.variates, table.step, read[0], (*table.findings, *read[1]))

@@ -1,0 +1,273 @@
+"""A checked table as windows: standardised, joined with its texts, split, and gathered into batches."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plait.baselines.panel import Panel
+from plait.core.errors import DataError
+from plait.core.schema import Schema
+from plait.core.tokens import Batch
+from plait.data.asof import permuted, sentences, usable_texts
+from plait.data.sources._series import SeriesConfig, TextConfig
+from plait.data.splits import SPLITS, Borders
+from plait.data.store import EmbeddingStore
+from plait.data.table import Finding, SeriesTable
+from plait.features.calendar import calendar_marks, next_times, season_codes
+from plait.features.seasonal_prior import carry_forward, seasonal_prior
+
+RARE_SHARE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """What was fitted on train rows: mean and sd of each variate, centre and size of the text states."""
+
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    text_centre: NDArray[np.float32] | None = None
+    text_sd: float = 1.0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Plain tensors for a file."""
+        out = {"mean": torch.from_numpy(self.mean), "sd": torch.from_numpy(self.sd)}
+        if self.text_centre is not None:
+            out["text_centre"] = torch.from_numpy(self.text_centre)
+            out["text_sd"] = torch.tensor(self.text_sd, dtype=torch.float64)
+        return out
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Scaling":
+        """What `tensors` wrote."""
+        centre = tensors.get("text_centre")
+        return cls(
+            tensors["mean"].numpy(), tensors["sd"].numpy(), None if centre is None else centre.numpy(),
+            float(tensors.get("text_sd", torch.tensor(1.0))),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class TextTensors:
+    """The texts of every row of the table as an origin.
+
+    Shape: `unit` (T, K * S) row numbers of `states`, -1 = none; `age` (T, K * S) log1p of days; `states` (U, L, e),
+    `mask` (U, L); `rows` (T, K) row numbers of the texts, -1 = none.
+    """
+
+    unit: Tensor
+    age: Tensor
+    states: Tensor
+    mask: Tensor
+    rows: NDArray[np.int64]
+    contents: tuple[str, ...]
+
+
+class ForecastData:
+    """Windows of one series: `rows(split)`, `batch(split, index)`, and everything the baselines read.
+
+    The target variates are standardised with the mean and sd of the observed train rows; missing inputs carry the
+    last value forward and are marked in `series_mask`; missing targets are masked in `targets["mask"]`.
+    With `scaling` given (a trained run on new data), nothing is fitted. `prior` adds the seasonal prior to the inputs.
+    """
+
+    def __init__(
+        self,
+        table: SeriesTable,
+        config: SeriesConfig,
+        seed: int = 0,
+        scaling: Scaling | None = None,
+        text: bool = True,
+        prior: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+        store_root: Path | None = None,
+    ) -> None:
+        self.table, self.config = table, config
+        self.lookback = config.lookback or table.step.lookback
+        self.horizon = config.horizon or table.step.horizon
+        rows = len(table.times)
+        self.borders = Borders(*table.borders) if table.borders else Borders.by_share(rows, config.splits)
+        self.origins = self.borders.origins(self.lookback, self.horizon) if scaling is None else self._all_origins(rows)
+        self.findings = list(table.findings)
+        train = table.values[: self.borders.train]
+        if scaling is None:
+            self._check_train(train)
+            scaling = Scaling(np.nanmean(train, axis=0), _spread(np.nanstd(train, axis=0)))
+        self.z = (table.values - scaling.mean) / scaling.sd
+        season, seasons = season_codes(table.times, table.step)
+        self.season, self.n_seasons = season, seasons
+        filled = carry_forward(self.z)
+        self._series = torch.from_numpy(filled.astype(np.float32))
+        self._observed = torch.from_numpy(~np.isnan(table.values))
+        self._marks = torch.from_numpy(calendar_marks(table.times, table.step).astype(np.float32))
+        self._season = torch.from_numpy(season)
+        self._target = torch.from_numpy(np.nan_to_num(self.z).astype(np.float32))
+        self._prior = self._priors() if prior else None
+        self.text: TextTensors | None = None
+        self.scaling = scaling
+        if text and table.texts is not None:
+            self._read_texts(config.text, seed, progress, store_root)
+        self.schema = self._schema()
+
+    def _check_train(self, train: NDArray[np.float64]) -> None:
+        for column, name in enumerate(self.table.variates):
+            if np.isnan(train[:, column]).all():
+                raise DataError(f"{name} has no observed value in the {len(train)} train rows", where="data")
+
+    def _all_origins(self, rows: int) -> dict[str, NDArray[np.int64]]:
+        # New data for a trained run: every origin with a full lookback, the last row among them.
+        if rows < self.lookback:
+            raise DataError(f"{rows} rows, a forecast needs {self.lookback}", where="data", fix="give a longer history")
+        return {"ahead": np.arange(self.lookback - 1, rows, dtype=np.int64)}
+
+    def _schema(self) -> Schema:
+        streams, tokens = {"series": len(self.table.variates)}, {}
+        if self.text is not None:
+            streams["text"] = self.text.states.shape[2]
+            tokens["text"] = self.text.unit.shape[1] * self.text.states.shape[1]
+        return Schema(
+            "series", streams, self.table.variates, self.lookback, self.horizon, self._marks.shape[1],
+            self.n_seasons, tokens,
+        )  # fmt: skip
+
+    def _read_texts(
+        self, config: TextConfig, seed: int, progress: Callable[[int, int], None] | None, root: Path | None
+    ) -> None:
+        texts = self.table.texts
+        assert texts is not None
+        times = self.table.times
+        if config.placebo:
+            ends = np.cumsum([self.borders.train, self.borders.val])
+            texts = permuted(texts, times[ends - 1] + np.timedelta64(1, "s"), seed)
+        rows, age = usable_texts(texts.available_at, times, config.newest, config.lag_days)
+        share = (rows[self.origins["train"]] >= 0).any(axis=1).mean() if "train" in self.origins else 1.0
+        if share < RARE_SHARE:
+            self.findings.append(Finding(f"% of train windows have a text (fewer than {RARE_SHARE:.0%}): texts left out", round(100 * share)))
+            return
+        parts = [sentences(t, config.sentences) if config.unit == "sentence" else [t] for t in texts.contents]
+        slots = config.sentences if config.unit == "sentence" else 1
+        distinct = list(dict.fromkeys(unit for units in parts for unit in units))
+        number = {unit: i for i, unit in enumerate(distinct)}
+        of_text = np.full((len(parts) + 1, slots), -1, dtype=np.int64)
+        for i, units in enumerate(parts):
+            of_text[i, : len(units)] = [number[u] for u in units]
+        unit = of_text[rows].reshape(len(times), -1)
+        store = EmbeddingStore(
+            config.embedder.build(), config.embedder.kind, config.max_tokens, config.pool, root
+        )
+        self.encoded = store.add(distinct, progress)
+        states, mask = store.load(distinct)
+        if self.scaling.text_centre is None:
+            seen = np.unique(unit[self.origins["train"]])
+            self.scaling = _with_text(self.scaling, states, mask, seen[seen >= 0])
+        centred = np.where(mask[:, :, None], (states - self.scaling.text_centre) / self.scaling.text_sd, 0)
+        self.text = TextTensors(
+            torch.from_numpy(unit),
+            torch.from_numpy(np.log1p(np.repeat(age, slots, axis=1)).astype(np.float32)),
+            torch.from_numpy(centred.astype(np.float32)),
+            torch.from_numpy(mask),
+            rows,
+            texts.contents,
+        )
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """The numbers of all windows of a split."""
+        return np.arange(len(self.origins[split]))
+
+    def batch(self, split: str, index: Any) -> Batch:
+        """The windows `index` of a split as tensors; nothing is done per window in Python.
+
+        Shape: series (b, t, v), series_mask (b, t, v), series_marks (b, t, k), series_prior (b, p, v), series_season
+        (b,), text (b, m, e), text_mask (b, m), text_age (b, m); targets y and mask (b, p, v); info row (b,).
+        """
+        origin = torch.from_numpy(self.origins[split][np.asarray(index)])
+        back = origin[:, None] + torch.arange(1 - self.lookback, 1)
+        inputs = {
+            "series": self._series[back],
+            "series_mask": self._observed[back],
+            "series_marks": self._marks[back],
+            "series_season": self._season[origin],
+        }
+        if self._prior is not None:
+            inputs["series_prior"] = self._prior[origin]
+        if self.text is not None:
+            inputs |= self._text_inputs(self.text, origin)
+        ahead = origin[:, None] + torch.arange(1, self.horizon + 1)
+        known = ahead < len(self._target)
+        ahead = ahead.clamp(max=len(self._target) - 1)
+        targets = {"y": self._target[ahead], "mask": self._observed[ahead] & known[..., None]}
+        return Batch(inputs, targets, {"row": origin})
+
+    @staticmethod
+    def _text_inputs(text: TextTensors, origin: Tensor) -> dict[str, Tensor]:
+        unit, age = text.unit[origin], text.age[origin]
+        length = text.states.shape[1]
+        some = unit >= 0
+        place = unit.clamp(min=0)
+        mask = text.mask[place] & some[..., None]
+        return {
+            "text": text.states[place].flatten(1, 2),
+            "text_mask": mask.flatten(1, 2),
+            "text_age": age.repeat_interleave(length, dim=1),
+        }
+
+    def _priors(self) -> Tensor:
+        # One prior a row: a window reads it at its origin.
+        prior, _ = seasonal_prior(self.z, self.table.step.period, np.arange(len(self.z)), self.horizon)
+        return torch.from_numpy(prior.astype(np.float32))
+
+    def panel(self) -> Panel:
+        """The same series and windows for the cheap forecasts."""
+        return Panel(
+            self.z, self.table.step.period, self.season, self.n_seasons, self.lookback, self.horizon, self.origins,
+            self.borders.train,
+        )  # fmt: skip
+
+    def original_unit(self, z: NDArray[Any]) -> NDArray[np.float64]:
+        """Standardised values (..., v) in the unit of the files."""
+        return np.asarray(z, dtype=np.float64) * self.scaling.sd + self.scaling.mean
+
+    def target_times(self, origin: int) -> NDArray[np.datetime64]:
+        """The time stamps of the steps after an origin, also beyond the last row."""
+        times = self.table.times
+        inside = times[origin + 1 : origin + 1 + self.horizon]
+        lacking = self.horizon - len(inside)
+        return np.concatenate([inside, next_times(times[-1], self.table.step, lacking)]) if lacking else inside
+
+    def texts_at(self, origin: int) -> list[tuple[str, str]]:
+        """The texts an origin sees, newest first, as (date, text)."""
+        if self.text is None or self.table.texts is None:
+            return []
+        rows = [r for r in self.text.rows[origin] if r >= 0]
+        return [(str(self.table.texts.available_at[r])[:10], self.text.contents[r]) for r in rows]
+
+    def split_summary(self) -> dict[str, Any]:
+        """Rows, windows and dates of each split."""
+        times = self.table.times
+        start = 0
+        out: dict[str, Any] = {}
+        for split, size in zip(SPLITS, (self.borders.train, self.borders.val, self.borders.test), strict=True):
+            out[split] = {
+                "rows": size, "windows": len(self.origins[split]),
+                "first": str(times[start]), "last": str(times[start + size - 1]),
+            }  # fmt: skip
+            start += size
+        return out
+
+
+def _spread(sd: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(sd > 0, sd, 1.0)
+
+
+def _with_text(
+    scaling: Scaling, states: NDArray[np.float32], mask: NDArray[np.bool_], seen: NDArray[np.int64]
+) -> Scaling:
+    kept = states[seen][mask[seen]]
+    centre = kept.mean(axis=0, dtype=np.float64) if len(kept) else np.zeros(states.shape[2])
+    sd = float(np.sqrt(((kept - centre) ** 2).mean())) if len(kept) else 1.0
+    return Scaling(scaling.mean, scaling.sd, centre.astype(np.float32), sd or 1.0)

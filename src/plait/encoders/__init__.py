@@ -1,0 +1,1 @@
+"""One modality -> Tokens: one file an encoder, named as its kind."""

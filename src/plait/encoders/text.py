@@ -1,0 +1,61 @@
+"""`text`: frozen token or sentence states of the newest texts, with their age, through blocks of self-attention."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from plait.core.config import Config
+from plait.core.schema import Schema
+from plait.core.tokens import Tokens
+from plait.nn.attention import check_heads
+from plait.nn.block import Stack
+
+
+class TextConfig(Config):
+    """From the frozen states of texts to tokens."""
+
+    kind: Literal["text"] = "text"
+    dim: int = Field(64, ge=1)
+    """Width of a token."""
+    hidden: int = Field(64, ge=1)
+    """Width of the layer between the frozen states and the tokens."""
+    depth: int = Field(1, ge=0)
+    """Self-attention blocks over the text tokens of a row; 0 leaves them out."""
+    heads: int = Field(4, ge=1)
+    """Attention heads; they divide `dim`."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Dropout of the states, of the layer between and of the blocks."""
+
+    def build(self, schema: Schema) -> "Text":
+        """The encoder for this text stream."""
+        if self.depth:
+            check_heads(self.dim, self.heads, "model.text.heads")
+        return Text(schema.streams["text"], self)
+
+
+class Text(nn.Module):
+    """MLP(norm(state)) + Linear(log1p(age in days)), then blocks.
+
+    Reads `values` (b, m, e) frozen states, `mask` (b, m), `age` (b, m) log1p of days between the text and the
+    origin. Shape: -> Tokens (b, m, dim).
+    Mask: kept; the content of absent texts is set to 0 before anything reads it.
+    """
+
+    def __init__(self, width: int, config: TextConfig) -> None:
+        super().__init__()
+        self.dim = config.dim
+        self.drop = nn.Dropout(config.dropout)
+        self.up, self.down = nn.Linear(width, config.hidden), nn.Linear(config.hidden, config.dim)
+        self.age = nn.Linear(1, config.dim, bias=False)
+        self.stack = Stack(config.dim, config.depth, config.heads, 2 * config.dim, config.dropout)
+
+    def forward(self, fields: Mapping[str, Tensor]) -> Tokens:
+        """One token a text state."""
+        mask = fields["mask"]
+        states = torch.where(mask[..., None], fields["values"], 0.0)
+        age = torch.where(mask, fields["age"], 0.0)[..., None]
+        x = self.down(self.drop(torch.nn.functional.gelu(self.up(self.drop(states))))) + self.age(age)
+        return self.stack(Tokens(x, mask))

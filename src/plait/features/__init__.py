@@ -1,0 +1,1 @@
+"""Features that are computed from the data before any network sees it."""

@@ -1,0 +1,1 @@
+"""{name: Tokens} -> Tokens: one file an operator, named as its kind."""

@@ -1,0 +1,1 @@
+"""Tokens -> Prediction: one file a head, named as its kind."""

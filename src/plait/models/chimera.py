@@ -1,0 +1,163 @@
+"""`chimera`: a series, dated texts, one fusion between them, and a forecast."""
+
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from plait.core.config import Config, PartOf
+from plait.core.errors import ConfigError
+from plait.core.protocols import Encoder, Fusion, Head
+from plait.core.schema import Schema
+from plait.core.seeding import seed_torch
+from plait.core.tokens import Batch, Map, Output, Prediction, Tokens
+from plait.nn.attention import check_heads
+from plait.nn.block import Stack
+from plait.nn.window_norm import window_scale
+
+ANCHOR, TEXT = "series", "text"
+
+
+class FinalConfig(Config):
+    """Blocks after the fusion; they run with and without text."""
+
+    depth: int = Field(0, ge=0)
+    """Transformer blocks; 0 leaves the stage out."""
+    heads: int = Field(4, ge=1)
+    """Attention heads; they divide the series encoder's width."""
+    hidden: int = Field(128, ge=1)
+    """Width of the feed-forward layers."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout of the blocks."""
+
+
+class ChimeraConfig(Config):
+    """Series and dated text to a forecast."""
+
+    kind: Literal["chimera"] = "chimera"
+    series: Annotated[Any, PartOf("encoders")] = {"kind": "itransformer"}  # noqa: RUF012
+    """The series leg, the anchor."""
+    text: Annotated[Any, PartOf("encoders")] = {"kind": "text"}  # noqa: RUF012
+    """The text leg; left out where the data have no text."""
+    fusion: Annotated[Any, PartOf("fusion")] | None = None
+    """How text enters the series; unset: cross_attention where there is text, none elsewhere."""
+    final: FinalConfig = FinalConfig()
+    """Blocks after the fusion."""
+    head: Annotated[Any, PartOf("heads")] = {"kind": "forecast"}  # noqa: RUF012
+    """From tokens to the prediction."""
+    residual: bool = False
+    """Forecast = stop_grad(series forecast) + what the fusion changed, mapped to the horizon in data units."""
+
+    def resolve(self, schema: Schema) -> "ChimeraConfig":
+        """The config with the fusion chosen; a fusion asked for where there is one stream is refused."""
+        if schema.contexts:
+            chosen = self.fusion or self._part("fusion", "cross_attention")
+        elif self.fusion is not None and self.fusion.kind != "none":
+            raise ConfigError(
+                f"there is one stream ({schema.anchor}), nothing to fuse by {self.fusion.kind!r}",
+                where="model.fusion", fix="give texts (data.text.path), or leave the fusion out",
+            )  # fmt: skip
+        else:
+            chosen = self._part("fusion", "none")
+        return self.model_copy(update={"fusion": chosen})
+
+    @staticmethod
+    def _part(room: str, kind: str) -> Config:
+        from plait.core.kinds import config_class
+
+        return config_class(room, kind)()
+
+    def build(self, schema: Schema) -> "Chimera":
+        """The model for these data; every part starts from a seed of its own name."""
+        config = self.resolve(schema)
+        root = torch.initial_seed()
+
+        def part(name: str, chosen: Any, facts: Schema) -> nn.Module:
+            seed_torch(root, name)
+            built: nn.Module = chosen.build(facts)
+            return built
+
+        if not hasattr(config.series, "scaling"):
+            raise ConfigError(f"{config.series.kind!r} encodes no series", where="model.series.kind")
+        series = part(ANCHOR, config.series, schema)
+        widths = {ANCHOR: cast(Encoder, series).dim}
+        text = None
+        if TEXT in schema.contexts and config.fusion.kind != "none":
+            text = part(TEXT, config.text, schema)
+            widths[TEXT] = cast(Encoder, text).dim
+        inner = schema.with_widths(widths)
+        fusion = part("fusion", config.fusion, inner)
+        seed_torch(root, "final")
+        if config.final.depth:
+            check_heads(widths[ANCHOR], config.final.heads, "model.final.heads")
+        final = Stack(widths[ANCHOR], config.final.depth, config.final.heads, config.final.hidden, config.final.dropout)
+        head = part("head", config.head, inner.with_widths({ANCHOR: cast(Fusion, fusion).dim}))
+        seed_torch(root, "text_head")
+        text_head = None
+        if config.residual and text is not None:
+            if not config.fusion.anchored:
+                raise ConfigError(
+                    f"residual needs an anchored fusion, {config.fusion.kind!r} is none", where="model.residual"
+                )
+            text_head = nn.Linear(widths[ANCHOR], schema.horizon, bias=False)
+        return Chimera(config, series, text, fusion, final, head, text_head)
+
+
+class Chimera(nn.Module):
+    """series -> tokens of variates; texts -> tokens; fusion; final blocks; head; undo the window's scaling.
+
+    Reads `series` (b, t, v), `series_mask` (b, t, v), `series_marks` (b, t, k), `series_prior` (b, p, v),
+    `series_season` (b,), and `text` (b, m, e), `text_mask` (b, m), `text_age` (b, m) if there is text.
+    Shape: -> point (b, p, v), in the standardised unit of the inputs.
+    Mask: a row without any present text is forecast from its series alone, bit for bit as without the text leg.
+    Source: the design document of `chimera`, section 1; Liu et al. 2024 for the series leg.
+    """
+
+    anchor: ClassVar[str] = ANCHOR
+    required: ClassVar[tuple[str, ...]] = ("series", "series_mask")
+
+    def __init__(
+        self,
+        config: ChimeraConfig,
+        series: nn.Module,
+        text: nn.Module | None,
+        fusion: nn.Module,
+        final: Stack,
+        head: nn.Module,
+        text_head: nn.Linear | None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.series, self.text, self.fusion, self.final, self.head = series, text, fusion, final, head
+        self.text_head = text_head
+
+    def forward(self, batch: Batch, explain: bool = False) -> Output:
+        """The forecast of every row, and with `explain` the fusion's maps."""
+        maps: dict[str, Map] | None = {} if explain else None
+        fields = _stream(batch.inputs, ANCHOR)
+        scale = window_scale(fields["values"], fields["mask"], self.config.series.scaling)
+        for name in ("values", "prior"):
+            if name in fields:
+                fields[name] = scale.apply(fields[name])
+        series: Tokens = self.series(fields)
+        streams = {ANCHOR: series}
+        if self.text is not None and TEXT in batch.inputs:
+            streams[TEXT] = self.text(_stream(batch.inputs, TEXT))
+        fused: Tokens = cast(Fusion, self.fusion)(streams, maps)
+        if self.text_head is None:
+            point = scale.undo(self._forecast(fused, streams))
+        else:
+            point = scale.undo(self._forecast(series, streams)).detach()
+            point = point + self.text_head(fused.x - series.x).transpose(1, 2)
+        return Output(Prediction(point), {}, maps or {})
+
+    def _forecast(self, tokens: Tokens, streams: dict[str, Tokens]) -> Tensor:
+        context = {name: tokens for name, tokens in streams.items() if name != ANCHOR}
+        return cast(Head, self.head)(self.final(tokens), context).point
+
+
+def _stream(inputs: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The inputs of one modality under the names encoders read: `text` -> values, `text_mask` -> mask."""
+    fields = {k.removeprefix(f"{name}_"): v for k, v in inputs.items() if k.startswith(f"{name}_")}
+    return {"values": inputs[name], **fields}

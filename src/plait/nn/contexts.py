@@ -1,0 +1,30 @@
+"""Several context streams brought to one width and told apart by their own projections."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from plait.core.tokens import Tokens
+from plait.nn.pool import join
+
+
+class Contexts(nn.Module):
+    """{name: (b, m_i, d_i)} -> (b, sum of m_i, dim): each stream by its own affine projection, whose bias is its modality vector.
+
+    Mask: kept, and absent content is set to 0 before it is read. Streams that are left out are skipped; the order
+    of the mapping's keys does not matter.
+    """
+
+    def __init__(self, widths: Mapping[str, int], dim: int) -> None:
+        super().__init__()
+        self.project = nn.ModuleDict({name: nn.Linear(width, dim) for name, width in sorted(widths.items())})
+
+    def forward(self, contexts: Mapping[str, Tokens]) -> Tokens:
+        """The streams as one."""
+        joined = []
+        for name, layer in self.project.items():
+            if name in contexts:
+                x, mask = contexts[name]
+                joined.append(Tokens(layer(torch.where(mask[..., None], x, 0.0)), mask))
+        return join(joined)

@@ -1,0 +1,1 @@
+"""RunConfig -> built parts -> run folder: the one place that assembles."""

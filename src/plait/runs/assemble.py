@@ -1,0 +1,109 @@
+"""From a RunConfig to built parts: data, model, its start, its stages, the device."""
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from plait.baselines.ridge import fit_ridge
+from plait.core.errors import ConfigError
+from plait.core.schema import Schema
+from plait.core.seeding import seed_torch
+from plait.data.table import refuse
+from plait.data.windows import ForecastData, Scaling
+from plait.nn.window_norm import window_scale
+from plait.runs.config import RunConfig
+from plait.training.config import TrainingConfig
+
+
+def build_data(
+    config: RunConfig, table: Any = None, scaling: Scaling | None = None, progress: Callable[[int, int], None] | None = None
+) -> ForecastData:
+    """The data of a run, checked; `table` stands in for what the source would read."""
+    table = config.data.read() if table is None else table
+    refuse(table.findings, config.data.kind)
+    fusion = config.model.fusion
+    text = fusion is None or fusion.kind != "none"
+    return ForecastData(
+        table, config.data, config.seed, scaling, text=text, prior=config.model.series.prior, progress=progress
+    )
+
+
+def build_model(config: RunConfig, schema: Schema) -> nn.Module:
+    """The model with its starting weights, a function of the seed alone."""
+    seed_torch(config.seed, "model")
+    model: nn.Module = config.model.build(schema)
+    return model
+
+
+def start_from_ridge(model: nn.Module, data: ForecastData) -> float | None:
+    """Start a linear series leg and its head as the closed-form ridge of the train windows; returns its strength.
+
+    The strength is chosen on validation windows, one for all steps.
+    """
+    leg: Any = getattr(model, "series", None)
+    if getattr(getattr(leg, "config", None), "start", None) != "ridge":
+        return None
+    head: Any = model.head
+    pooled = []
+    for split in ("train", "val"):
+        x, y = [], []
+        for rows in np.array_split(data.rows(split), max(1, len(data.rows(split)) // 4096)):
+            batch = data.batch(split, rows)
+            fields = {k.removeprefix("series_"): v for k, v in batch.inputs.items() if k.startswith("series_")}
+            fields["values"] = batch.inputs["series"]
+            scale = window_scale(fields["values"], fields["mask"], leg.config.scaling)
+            fields["values"] = scale.apply(fields["values"])
+            if "prior" in fields:
+                fields["prior"] = scale.apply(fields["prior"])
+            target = torch.where(batch.targets["mask"], scale.apply(batch.targets["y"]), torch.nan)
+            x.append(leg.features(fields).flatten(0, 1).double().numpy())
+            y.append(target.transpose(1, 2).flatten(0, 1).double().numpy())
+        pooled += [np.concatenate(x), np.concatenate(y)]
+    fit = fit_ridge(*pooled, shared_strength=True)
+    leg.start_from(torch.from_numpy(fit.coef), head.project, torch.from_numpy(fit.intercept))
+    return float(fit.strengths[0])
+
+
+def stages_for(training: TrainingConfig, model: nn.Module, fused: bool) -> TrainingConfig:
+    """The stages a model goes through: without a context leg, globs of absent parts fall away, and so does a stage
+    that has none left. So every parameter learns for the same epochs in every arm of a comparison.
+    """
+    if fused:
+        return training
+    names = [name for name, _ in model.named_parameters()]
+    kept = []
+    for stage in training.stages:
+        globs = [g for g in stage.train if any(fnmatchcase(name, g) for name in names)]
+        if globs:
+            kept.append(stage.model_copy(update={"train": globs}))
+    return training.model_copy(update={"stages": kept})
+
+
+def accelerator_for(config: RunConfig, folder: Any, trackers: bool = True) -> Any:
+    """Device, precision, launch and trackers, by Accelerate."""
+    from accelerate import Accelerator
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("there is no CUDA device", where="--device", fix="use --device auto or cpu")
+    if config.device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("there is no MPS device", where="--device", fix="use --device auto or cpu")
+    if config.training.precision == "fp16" and (config.device == "cpu" or not torch.cuda.is_available()):
+        raise ConfigError("fp16 needs a GPU", where="training.precision", fix="use bf16 or no")
+    if config.deterministic:
+        torch.use_deterministic_algorithms(True)
+    accelerator = Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision=config.training.precision,
+        log_with=config.training.trackers if trackers else None,
+        project_dir=str(folder),
+    )
+    return accelerator
+
+
+def is_fused(model: nn.Module) -> bool:
+    """Whether a model has a context leg."""
+    return getattr(model, "text", None) is not None

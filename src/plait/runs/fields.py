@@ -1,0 +1,81 @@
+"""Every field of a config tree by its dotted path: for the command line, its help, and commented YAML."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic_core import PydanticUndefined
+
+from plait.core.config import Config, config_of, part_room
+from plait.core.kinds import config_class, kinds
+
+
+@dataclass(frozen=True)
+class FieldInfo:
+    """One field: where it stands, its type in words, its default, what it means."""
+
+    path: str
+    type: str
+    default: Any
+    meaning: str
+    choices: tuple[str, ...] = ()
+    boolean: bool = False
+
+    @property
+    def leaf(self) -> str:
+        """The last name of the path."""
+        return self.path.rsplit(".", 1)[-1]
+
+
+def walk(cls: type[Config], raw: Mapping[str, Any], prefix: str = "") -> Iterator[FieldInfo]:
+    """The fields of a config class, those of parts as the kinds in `raw` choose them."""
+    for name, field in cls.model_fields.items():
+        path = f"{prefix}{name}"
+        default = raw[name] if name in raw else field.get_default(call_default_factory=True)
+        room = part_room(field.annotation, field.metadata)
+        meaning = (field.description or "").strip()
+        if room:
+            yield from _part(path, room, default, meaning)
+        elif (inner := config_of(field.annotation)) is not None and get_origin(field.annotation) is not list:
+            given = default.model_dump(mode="json") if isinstance(default, Config) else default
+            yield from walk(type(default) if isinstance(default, Config) else inner, given or {}, f"{path}.")
+        elif name != "kind":
+            if isinstance(default, list):
+                default = [v.model_dump(mode="json") if isinstance(v, Config) else v for v in default]
+            choices = _choices(field.annotation)
+            yield FieldInfo(
+                path, type_words(field.annotation), None if default is PydanticUndefined else default, meaning, choices,
+                field.annotation is bool,
+            )  # fmt: skip
+
+
+def _part(path: str, room: str, default: Any, meaning: str) -> Iterator[FieldInfo]:
+    if isinstance(default, Config):
+        default = default.model_dump(mode="json")
+    if isinstance(default, str):
+        default = {"kind": default}
+    known = tuple(kinds(room))
+    kind = default.get("kind") if isinstance(default, Mapping) else None
+    yield FieldInfo(f"{path}.kind", "one of " + ", ".join(known), kind, meaning, known)
+    if kind in known:
+        yield from walk(config_class(room, kind), default, f"{path}.")
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    if get_origin(annotation) is Literal:
+        return tuple(str(v) for v in get_args(annotation))
+    return ()
+
+
+def type_words(annotation: Any) -> str:
+    """A type as a reader of help would say it."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(type_words(a) for a in inner if a is not type(None)) + (" or null" if type(None) in inner else "")
+    if origin is list:
+        return f"list of {type_words(inner[0])}"
+    names = {int: "integer", float: "number", str: "text", bool: "true or false"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

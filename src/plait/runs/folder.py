@@ -1,0 +1,96 @@
+"""The run folder: made once, never overwritten, every file whole."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from plait.core import yaml
+from plait.core.config import validate
+from plait.core.errors import ConfigError, FileError, suggest
+from plait.runs.config import RunConfig
+from plait.training.checkpoint import write_file, write_json
+
+PACKAGES = ("plait", "torch", "numpy", "pandas", "scipy", "scikit-learn", "accelerate", "transformers", "safetensors", "pydantic")
+
+
+def config_text(config: RunConfig) -> str:
+    """The resolved config as YAML."""
+    return yaml.dump(config.model_dump(mode="json"))
+
+
+def new_folder(config: RunConfig, out: str | None, root: str = "runs", verb: str = "") -> Path:
+    """Make the folder of a run: `out`, which must be new, or runs/<recipe>-<UTC time>-<8 hex of the config>."""
+    digest = hashlib.sha256(config_text(config).encode()).hexdigest()[:8]
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    name = "-".join(part for part in (config.recipe, verb, stamp, digest) if part)
+    folder = Path(out) if out else Path(root) / name
+    try:
+        if out and folder.exists() and any(folder.iterdir()):
+            raise FileError("is there already and is not empty", where=str(folder), fix="give a new --out, or --resume it")
+        number = 1
+        while not out and folder.exists():
+            number += 1
+            folder = Path(root) / f"{name}-{number}"
+        folder.mkdir(parents=True, exist_ok=bool(out))
+    except OSError as error:
+        raise FileError(f"can't be made: {error.strerror}", where=str(folder), fix="give another --out") from None
+    return folder
+
+
+def write_start(folder: Path, config: RunConfig) -> None:
+    """What is known before the first step: the resolved config and the environment."""
+    write_file(folder / "config.yaml", config_text(config).encode())
+    write_json(folder / "environment.json", environment())
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The config of a run folder."""
+    if not folder.is_dir():
+        near = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise FileError("no such run", where=str(folder), fix=suggest(folder.name, near) if near else "")
+    if not (folder / "config.yaml").is_file():
+        raise FileError("holds no config.yaml, so it is no run", where=str(folder))
+    return validate(RunConfig, yaml.read(folder / "config.yaml"), str(folder / "config.yaml"))
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileError("no such file; the run has not ended", where=str(path), fix="plait train --resume RUN") from None
+    except (OSError, ValueError) as error:
+        raise FileError(f"can't be read: {error}", where=str(path)) from None
+
+
+def environment() -> dict[str, Any]:
+    """Where a run was made: versions, machine, threads."""
+    import torch
+
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "packages": found,
+    }
+
+
+def check_same(folder: Path, config: RunConfig) -> None:
+    """Refuse to resume a run under another config."""
+    if config_text(read_config(folder)) != config_text(config):
+        raise ConfigError("the config differs from the run's own", where=str(folder), fix="resume without other options")

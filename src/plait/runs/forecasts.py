@@ -1,0 +1,50 @@
+"""Forecasts in the unit of the files, as tables."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from plait.core import signals
+from plait.data.windows import ForecastData
+from plait.training.checkpoint import write_file
+
+
+def forecasts(
+    data: ForecastData, model: nn.Module, split: str, rows: NDArray[np.int64], batch_size: int, device: Any = "cpu"
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """The forecasts of windows in original units, in parts: (origins (n,), values (n, p, v))."""
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, len(rows), batch_size):
+            signals.check("nothing is lost; run the same command again")
+            batch = data.batch(split, rows[start : start + batch_size]).to(device)
+            point = model(batch).prediction.point.float().cpu().numpy()
+            yield batch.info["row"].cpu().numpy(), data.original_unit(point)
+
+
+def forecast_frame(data: ForecastData, origins: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataFrame:
+    """One line an origin and variate: origin, variate, h1 .. hp in original units."""
+    n, p, v = values.shape
+    wide = values.transpose(0, 2, 1).reshape(n * v, p)
+    frame = pd.DataFrame(wide, columns=[f"h{step}" for step in range(1, p + 1)])
+    stamps = np.datetime_as_string(data.table.times[origins], unit="s")
+    frame.insert(0, "variate", np.tile(np.array(data.table.variates, dtype=object), n))
+    frame.insert(0, "origin", np.repeat(stamps, v))
+    return frame
+
+
+def write_predictions(
+    path: Path, data: ForecastData, model: nn.Module, split: str, batch_size: int, accelerator: Any
+) -> None:
+    """predictions.csv: every window of a split, in original units, with seven significant digits."""
+    parts = [
+        forecast_frame(data, origins, values)
+        for origins, values in forecasts(data, model, split, data.rows(split), batch_size, accelerator.device)
+    ]
+    write_file(path, pd.concat(parts).to_csv(index=False, float_format="%.7g").encode())

@@ -1,0 +1,61 @@
+"""The fields of a training."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from plait.core.config import Config
+
+
+class StageConfig(Config):
+    """A span of epochs in which some parameters learn."""
+
+    name: str
+    """Name of the stage, in logs and checkpoints."""
+    train: list[str] = ["*"]
+    """Globs of the names of the parameters that learn; one that matches nothing is an error."""
+    present: list[str] | None = None
+    """Modalities the model sees; unset: all."""
+    epochs: int = Field(10, ge=0)
+    """Epochs at most."""
+    lr: float | None = Field(None, gt=0)
+    """Peak learning rate; unset: training.lr."""
+    weight_decay: float | None = Field(None, ge=0)
+    """Weight decay; unset: training.weight_decay."""
+
+
+class TrainingConfig(Config):
+    """How a model is trained."""
+
+    epochs: int | None = Field(None, ge=0)
+    """Epochs of every stage; unset: as each stage says."""
+    batch_size: int = Field(32, ge=1)
+    """Rows of an optimiser step, over all devices."""
+    accumulate: int = Field(1, ge=1)
+    """Parts an optimiser step's rows are passed in, to save memory."""
+    eval_batch_size: int = Field(256, ge=1)
+    """Rows of a forward pass in evaluation; no metric depends on it."""
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Weight decay of AdamW, on matrices only."""
+    schedule: Literal["constant", "cosine", "one_cycle", "halving"] = "cosine"
+    """Learning rate over the steps of a stage: constant; half a cosine to 0; up over `warmup` and a cosine down from a 25th; halved each epoch."""
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of a stage's steps over which the rate rises (one_cycle: 0.3 if 0)."""
+    clip: float = Field(1.0, ge=0)
+    """Largest norm of a step's gradient; 0: no limit."""
+    patience: int = Field(5, ge=1)
+    """Epochs without a better validation score before a stage ends."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision."""
+    trackers: list[str] = ["tensorboard"]
+    """Where metrics go besides metrics.jsonl."""
+    checkpoint_seconds: float = Field(20.0, ge=0)
+    """Seconds between checkpoints."""
+    checkpoint_steps: int = Field(0, ge=0)
+    """Optimiser steps between checkpoints; 0: by seconds."""
+    keep: int = Field(2, ge=1)
+    """Checkpoints kept."""
+    stages: list[StageConfig] = Field([StageConfig(name="all")], min_length=1)
+    """Stages in order; each begins with the best weights of the one before."""

@@ -1,0 +1,268 @@
+"""The training loop: stages of epochs, best weights by validation, exact resume."""
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from plait.core import signals
+from plait.core.console import Progress, say
+from plait.core.errors import NumericsError
+from plait.core.protocols import Dataset, Task
+from plait.core.seeding import generator, seed_torch
+from plait.core.tokens import Batch
+from plait.training.checkpoint import Checkpoints, load_optimizer, optimizer_tensors, rng_state, set_rng_state
+from plait.training.config import StageConfig, TrainingConfig
+from plait.training.evaluate import evaluate
+from plait.training.stages import build_optimizer, learning_rate, select
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Position:
+    """Where a training stands, all of it plain data: what a checkpoint's JSON holds."""
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    stale: int = 0
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    log_bytes: int = 0
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the best weights, those of the anchor alone if a stage trained it, and the history."""
+
+    best: Weights
+    anchor: Weights | None
+    position: Position
+
+
+class Trainer:
+    """Trains one model on one task. All state lives in `position`, the model, the optimiser and `weights`.
+
+    Data order is `rows(seed, stage, epoch)[rank::world]`, a pure function. The loss of an optimiser step is the sum
+    over its rows divided by the weight of all of them, over micro-batches and devices, so that masked targets,
+    accumulation and a short last batch all give the one true mean.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        data: Dataset,
+        config: TrainingConfig,
+        folder: Path,
+        seed: int,
+        accelerator: Any,
+        max_seconds: float | None = None,
+    ) -> None:
+        self.task, self.data, self.config, self.folder, self.seed = task, data, config, folder, seed
+        self.accelerator = accelerator
+        self.bare = model
+        self.model: nn.Module = accelerator.prepare(model)
+        self.main = bool(accelerator.is_main_process)
+        self.checkpoints = Checkpoints(folder / "checkpoints", config.keep)
+        self.position = Position()
+        self.weights: dict[str, Weights] = {}
+        self.optimizer: Any = None
+        self.deadline = time.monotonic() + max_seconds if max_seconds else None
+        self.saved_at = time.monotonic()
+        self.log = folder / "metrics.jsonl"
+
+    def run(self) -> Trained:
+        """Train every stage, from the newest checkpoint if there is one."""
+        restored = self._restore()
+        while self.position.stage < len(self.config.stages) and not self.position.done:
+            stage = self.config.stages[self.position.stage]
+            self._stage(stage, restored)
+            restored = None
+        return Trained(self.weights["best"], self.weights.get("anchor"), self.position)
+
+    def _stage(self, stage: StageConfig, restored: dict[str, Weights] | None) -> None:
+        names = select(self.bare, stage)
+        position = self.position
+        self.optimizer = self.accelerator.prepare(build_optimizer(self.bare, stage, self.config))
+        if restored is not None:
+            load_optimizer(getattr(self.optimizer, "optimizer", self.optimizer), restored.get("optimizer", {}))
+        else:
+            if "best" in self.weights:
+                self.bare.load_state_dict(self.weights["best"])
+            position.epoch = position.batch = position.stale = 0
+            seed_torch(self.seed, "stage", stage.name)
+            score = self._validate(stage)
+            self._keep_best(score, 0)
+            self._record({"event": "stage", "stage": stage.name, "parameters": len(names), "val": score})
+        epochs = stage.epochs if self.config.epochs is None else self.config.epochs
+        per_epoch = -(-len(self.data.rows("train")) // self.config.batch_size)
+        progress = Progress(f"stage {stage.name}", epochs * per_epoch)
+        try:
+            while position.epoch < epochs and position.stale < self.config.patience:
+                self._epoch(stage, epochs * per_epoch, per_epoch, progress)
+                if self._late():
+                    say("the time of --max-hours is over: going on with the best weights so far")
+                    position.done = True
+                    break
+        finally:
+            progress.close()
+        if stage.present == [self.data.schema.anchor]:
+            self.weights["anchor"] = self.weights["best"]
+        position.stage += 1
+        position.done = position.done or position.stage == len(self.config.stages)
+        self.bare.load_state_dict(self.weights["best"])
+        position.epoch = position.batch = 0
+        self.optimizer = None
+        self._save()
+
+    def _epoch(self, stage: StageConfig, steps: int, per_epoch: int, progress: Progress) -> None:
+        position, began = self.position, time.monotonic()
+        order = self.data.rows("train")[
+            generator(self.seed, "order", stage.name, position.epoch).permutation(len(self.data.rows("train")))
+        ]
+        size = self.config.batch_size
+        first = position.batch
+        self.model.train()
+        while position.batch < per_epoch:
+            rows = order[position.batch * size : (position.batch + 1) * size]
+            at = position.epoch * per_epoch + position.batch
+            for group in getattr(self.optimizer, "param_groups", []):
+                group["lr"] = learning_rate(at, steps, per_epoch, stage, self.config)
+            self._step(rows, stage)
+            position.batch += 1
+            position.step += 1
+            progress.update(at + 1, f"best val {position.best:.4f}" if position.best is not None else "")
+            self._maybe_save()
+        passed = time.monotonic() - began
+        score = self._validate(stage)
+        position.epoch, position.batch = position.epoch + 1, 0
+        self._keep_best(score, position.epoch)
+        losses = {name: total / weight for name, (total, weight) in position.sums.items() if weight}
+        position.sums = {}
+        self._record({
+            "event": "epoch", "stage": stage.name, "epoch": position.epoch, "step": position.step, "train": losses,
+            "val": score, "best": position.best, "train_s": passed,
+            "rows_per_s": (per_epoch - first) * size / max(passed, 1e-9),
+        })  # fmt: skip
+        self._maybe_save()
+
+    def _step(self, rows: NDArray[np.int64], stage: StageConfig) -> None:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        parts = [part[rank::world] for part in np.array_split(rows, min(self.config.accumulate, len(rows)))]
+        batches = [self._seen(self.data.batch("train", part), stage) for part in parts]
+        weights = self._global_weights(batches)
+        self.optimizer.zero_grad(set_to_none=True)
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with nullcontext() if last or world == 1 else self.accelerator.no_sync(self.model):
+                output = self.model(batch)
+                named = self.task.losses(output, batch)
+                loss = sum(total / weights[name] for name, (total, _) in named.items())
+                for name, (total, weight) in named.items():
+                    sums = self.position.sums.setdefault(name, [0.0, 0.0])
+                    sums[0], sums[1] = sums[0] + float(total.detach()), sums[1] + float(weight)
+                if not torch.isfinite(torch.as_tensor(loss)):
+                    raise NumericsError(
+                        f"the loss is {float(loss)} at step {self.position.step}, rows {parts[number][:5].tolist()} ...",
+                        where=f"stage {stage.name}",
+                        fix="the last checkpoint is good; lower training.lr, or check these rows with plait data check",
+                    )
+                if torch.as_tensor(loss).requires_grad:
+                    self.accelerator.backward(loss * world)
+        if self.config.clip:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+
+    def _global_weights(self, batches: list[Batch]) -> dict[str, float]:
+        own: dict[str, float] = {}
+        for batch in batches:
+            for name, weight in self.task.weights(batch).items():
+                own[name] = own.get(name, 0.0) + float(weight)
+        if self.accelerator.num_processes > 1:
+            names = sorted(own)
+            total = self.accelerator.reduce(torch.tensor([own[n] for n in names], device=self.accelerator.device))
+            own = dict(zip(names, total.tolist(), strict=True))
+        return {name: max(weight, 1.0) for name, weight in own.items()}
+
+    def _seen(self, batch: Batch, stage: StageConfig) -> Batch:
+        if stage.present is not None:
+            batch = batch.without(m for m in self.data.schema.streams if m not in stage.present)
+        return batch.to(self.accelerator.device)
+
+    def _validate(self, stage: StageConfig) -> float:
+        scores = evaluate(
+            self.model, self.task, self.data, "val", self.config.eval_batch_size, self.accelerator,
+            lambda batch: self._seen(batch, stage),
+        )  # fmt: skip
+        return self.task.selection(scores)
+
+    def _keep_best(self, score: float, epoch: int) -> None:
+        position = self.position
+        # A stage begins with the best weights of the one before: they are its first candidate.
+        if epoch == 0 or position.best is None or score < position.best:
+            position.best, position.best_epoch, position.stale = score, epoch, 0
+            self.weights["best"] = {k: v.detach().cpu().clone() for k, v in self.bare.state_dict().items()}
+        else:
+            position.stale += 1
+
+    def _record(self, entry: dict[str, Any]) -> None:
+        if not self.main:
+            return
+        with open(self.log, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            self.position.log_bytes = file.tell()
+        flat = {"val/score": entry["val"], **{f"train/{k}": v for k, v in entry.get("train", {}).items()}}
+        self.accelerator.log(flat, step=self.position.step)
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def _maybe_save(self) -> None:
+        stop = signals.asked()
+        every = self.config.checkpoint_steps
+        due = self.position.step % every == 0 if every else time.monotonic() - self.saved_at > self.config.checkpoint_seconds
+        if due or stop:
+            self._save()
+        if stop:
+            signals.check(f"go on with: plait train --resume {self.folder}")
+
+    def _save(self) -> None:
+        if not self.main:
+            return
+        tensors, data = rng_state()
+        groups: dict[str, Mapping[str, Tensor]] = {"model": self.bare.state_dict(), "rng": tensors, **self.weights}
+        if self.optimizer is not None:
+            groups["optimizer"] = optimizer_tensors(getattr(self.optimizer, "optimizer", self.optimizer))
+        self.checkpoints.save(self.position.step, groups, {"position": asdict(self.position), "rng": data})
+        self.saved_at = time.monotonic()
+
+    def _restore(self) -> dict[str, Weights] | None:
+        found = self.checkpoints.latest()
+        if found is None:
+            if self.log.exists():
+                self.log.write_bytes(b"")
+            return None
+        tensors, state = found
+        self.position = Position(**state["position"])
+        self.bare.load_state_dict(tensors["model"])
+        self.weights = {name: tensors[name] for name in ("best", "anchor") if name in tensors}
+        set_rng_state(tensors["rng"], state["rng"])
+        if self.main:
+            with open(self.log, "ab") as file:
+                file.truncate(self.position.log_bytes)
+        # A stage that has ended leaves no optimiser: the next one starts by itself.
+        return tensors if "optimizer" in tensors else None

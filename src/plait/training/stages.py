@@ -1,0 +1,56 @@
+"""Stages as data: which parameters learn, how the rate runs, which modalities are seen."""
+
+import math
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from plait.core.errors import ConfigError, suggest
+from plait.training.config import StageConfig, TrainingConfig
+
+
+def select(model: nn.Module, stage: StageConfig) -> list[str]:
+    """Let the parameters named by the stage's globs learn and freeze the others; returns the names."""
+    names = [name for name, _ in model.named_parameters()]
+    for glob in stage.train:
+        if not any(fnmatchcase(name, glob) for name in names):
+            parts = sorted({f"{name.split('.')[0]}.*" for name in names})
+            raise ConfigError(
+                f"the glob {glob!r} matches no parameter", where=f"training.stages, stage {stage.name}",
+                fix=suggest(glob, parts),
+            )  # fmt: skip
+    chosen = [name for name in names if any(fnmatchcase(name, glob) for glob in stage.train)]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in set(chosen))
+    return chosen
+
+
+def build_optimizer(model: nn.Module, stage: StageConfig, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over the parameters that learn; weight decay on matrices, none on biases, norms and single vectors."""
+    decay = config.weight_decay if stage.weight_decay is None else stage.weight_decay
+    learning = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learning if p.dim() == 2], "weight_decay": decay},
+        {"params": [p for p in learning if p.dim() != 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=stage.lr or config.lr)
+
+
+def learning_rate(step: int, steps: int, per_epoch: int, stage: StageConfig, config: TrainingConfig) -> float:
+    """The rate of a stage's `step` (from 0) of `steps`: a pure function, so that resuming needs no scheduler state."""
+    peak = stage.lr or config.lr
+    if config.schedule == "one_cycle":
+        rise = max(1, round((config.warmup or 0.3) * steps))
+        low, floor = peak / 25, peak / 25e4
+        if step < rise:
+            return low + (peak - low) * (1 - math.cos(math.pi * step / rise)) / 2
+        return floor + (peak - floor) * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
+    rise = round(config.warmup * steps)
+    if step < rise:
+        return peak * (step + 1) / rise
+    if config.schedule == "cosine":
+        return peak * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
+    if config.schedule == "halving":
+        return float(peak * 0.5 ** (step // per_epoch))
+    return peak
