@@ -25,7 +25,7 @@ from plait.runs.assemble import (
 )
 from plait.runs.config import RunConfig
 from plait.runs.folder import write_start
-from plait.runs.forecasts import write_predictions
+from plait.runs.forecasts import page_samples, write_predictions
 from plait.training.checkpoint import write_file, write_folder, write_json
 from plait.training.evaluate import Scores, evaluate
 from plait.training.loop import Trained, Trainer
@@ -104,6 +104,7 @@ def _finish(
             final, kept, model = anchor, closed_config, closed
     write_scores(folder, final, raw)
     write_predictions(folder / "predictions.csv", data, model, "test", config.training.eval_batch_size, accelerator)
+    write_json(folder / "page.json", task.page(page_samples(data, model, accelerator.device)))
     save_model(folder, kept, data, model)
     parameters = sum(p.numel() for p in model.parameters())
     return {

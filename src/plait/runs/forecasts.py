@@ -48,3 +48,33 @@ def write_predictions(
         for origins, values in forecasts(data, model, split, data.rows(split), batch_size, accelerator.device)
     ]
     write_file(path, pd.concat(parts).to_csv(index=False, float_format="%.7g").encode())
+
+
+PAGE_SAMPLES = 6
+
+
+def page_samples(data: ForecastData, model: nn.Module, device: Any) -> list[dict[str, Any]]:
+    """A few test windows for the report, evenly spread, the first variate: history, truth, forecast, texts, in original
+    units.
+    """
+    rows = np.unique(np.linspace(0, len(data.rows("test")) - 1, PAGE_SAMPLES).round().astype(np.int64))
+    ((origins, values),) = forecasts(data, model, "test", rows, len(rows), device)
+    samples = []
+    for origin, value in zip(origins, values, strict=True):
+        ahead = slice(origin + 1, origin + 1 + data.horizon)
+        past = slice(origin + 1 - data.lookback, origin + 1)
+        samples.append({
+            "origin": str(data.table.times[origin]),
+            "variate": data.table.variates[0],
+            "past_times": [str(t) for t in data.table.times[past]],
+            "past": _numbers(data.table.values[past, 0]),
+            "future_times": [str(t) for t in data.table.times[ahead]],
+            "actual": _numbers(data.table.values[ahead, 0]),
+            "forecast": _numbers(value[:, 0]),
+            "texts": [{"date": date, "text": text} for date, text in data.texts_at(int(origin))],
+        })  # fmt: skip
+    return samples
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(v) else float(v) for v in values]

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from plait.runs.fields import FieldInfo, walk
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as its file says: the config, its sizes, the demo's settings, aliases, names taken without effect."""
+    """A recipe as its file says: the config, its sizes, the demo's settings, aliases, names taken without effect, and
+    the arms of its comparison with the modality they judge.
+    """
 
     name: str
     about: str
@@ -25,6 +27,8 @@ class Recipe:
     demo: dict[str, Any]
     aliases: dict[str, str]
     ignored: tuple[str, ...]
+    modality: str
+    arms: dict[str, dict[str, Any]]
 
 
 def recipe_names() -> list[str]:
@@ -39,14 +43,14 @@ def load_recipe(name: str) -> Recipe:
         base = config.get("recipe")
         if isinstance(base, str) and base in recipe_names():
             known = load_recipe(base)
-            return Recipe(base, known.about, config, {}, {}, known.aliases, known.ignored)
+            return replace(known, config=config)
         raise ConfigError(f"recipe {base!r} is none", where=f"{name}, field recipe", fix=suggest(str(base), recipe_names()))
     if name not in recipe_names():
         raise ConfigError(f"no recipe {name!r}", fix=suggest(name, recipe_names()))
     data = yaml.parse(files("plait.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
     return Recipe(
         name, data["about"], {"recipe": name, **data["config"]}, data["sizes"], data.get("demo", {}),
-        data["aliases"], tuple(data.get("ignored", ())),
+        data["aliases"], tuple(data.get("ignored", ())), data["compare"]["modality"], data["compare"]["arms"],
     )  # fmt: skip
 
 

@@ -53,3 +53,7 @@ class ForecastTask:
         """MSE and MAE over all known targets, in standardised units."""
         count = float(np.sum(scores["n"]))
         return {"mse": float(np.sum(scores["se"])) / count, "mae": float(np.sum(scores["ae"])) / count}
+
+    def page(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the report draws for this task: a figure a sampled window, with the texts its origin saw."""
+        return {"kind": "forecasts", "title": "Forecasts of test windows", "samples": samples}

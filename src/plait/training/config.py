@@ -45,6 +45,8 @@ class TrainingConfig(Config):
     """Share of a stage's steps over which the rate rises (one_cycle: 0.3 if 0)."""
     clip: float = Field(1.0, ge=0)
     """Largest norm of a step's gradient; 0: no limit."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay a step of an exponential moving average of the weights, which is then what is scored and kept; 0: none."""
     patience: int = Field(5, ge=1)
     """Epochs without a better validation score before a stage ends."""
     precision: Literal["no", "bf16", "fp16"] = "no"

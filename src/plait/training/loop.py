@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ class Trainer:
                 self.bare.load_state_dict(self.weights["best"])
             position.epoch = position.batch = position.stale = 0
             seed_torch(self.seed, "stage", stage.name)
+            if self.config.ema:
+                self.weights["ema"] = _copy(self.bare)
             score = self._validate(stage)
             self._keep_best(score, 0)
             self._record({"event": "stage", "stage": stage.name, "parameters": len(names), "val": score})
@@ -147,9 +149,10 @@ class Trainer:
             progress.update(at + 1, f"best val {position.best:.4f}" if position.best is not None else "")
             self._maybe_save()
         passed = time.monotonic() - began
-        score = self._validate(stage)
         position.epoch, position.batch = position.epoch + 1, 0
-        self._keep_best(score, position.epoch)
+        with self._averaged():
+            score = self._validate(stage)
+            self._keep_best(score, position.epoch)
         losses = {name: total / weight for name, (total, weight) in position.sums.items() if weight}
         position.sums = {}
         self._record({
@@ -185,6 +188,22 @@ class Trainer:
         if self.config.clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
+        if self.config.ema:
+            average = self.weights["ema"]
+            for name, parameter in self.bare.named_parameters():
+                if parameter.requires_grad:
+                    average[name].lerp_(parameter.detach(), 1 - self.config.ema)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in the model's place, if there are any."""
+        if not self.config.ema:
+            yield
+            return
+        own = _copy(self.bare)
+        self.bare.load_state_dict(self.weights["ema"])
+        yield
+        self.bare.load_state_dict(own)
 
     def _global_weights(self, batches: list[Batch]) -> dict[str, float]:
         own: dict[str, float] = {}
@@ -214,7 +233,7 @@ class Trainer:
         # A stage begins with the best weights of the one before: they are its first candidate.
         if epoch == 0 or position.best is None or score < position.best:
             position.best, position.best_epoch, position.stale = score, epoch, 0
-            self.weights["best"] = {k: v.detach().cpu().clone() for k, v in self.bare.state_dict().items()}
+            self.weights["best"] = _copy(self.bare)
         else:
             position.stale += 1
 
@@ -259,10 +278,14 @@ class Trainer:
         tensors, state = found
         self.position = Position(**state["position"])
         self.bare.load_state_dict(tensors["model"])
-        self.weights = {name: tensors[name] for name in ("best", "anchor") if name in tensors}
+        self.weights = {name: tensors[name] for name in ("best", "anchor", "ema") if name in tensors}
         set_rng_state(tensors["rng"], state["rng"])
         if self.main:
             with open(self.log, "ab") as file:
                 file.truncate(self.position.log_bytes)
         # A stage that has ended leaves no optimiser: the next one starts by itself.
         return tensors if "optimizer" in tensors else None
+
+
+def _copy(model: nn.Module) -> Weights:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

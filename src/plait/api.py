@@ -1,0 +1,74 @@
+"""The Python API: the same runs as the command line makes."""
+
+from pathlib import Path
+from typing import Any
+
+from plait.core.config import validate
+from plait.data.table import as_frame
+from plait.evaluation.compare import Comparison, Plan
+from plait.report.page import write_report
+from plait.runs.config import RunConfig
+from plait.runs.fit import fit as fit_run
+from plait.runs.folder import new_folder, write_start
+from plait.runs.recipe import apply, load_recipe, raw_config
+from plait.runs.run import Run, load_run
+from plait.training.checkpoint import write_file
+
+__all__ = ["Run", "compare", "fit", "load_run"]
+
+
+def fit(
+    recipe: str, frame: Any = None, texts: Any = None, *, out: str | None = None, size: str | None = None, **fields: Any
+) -> Run:
+    """Train a recipe and return its run.
+
+    `frame` (time column and one column a variate) and `texts` (a text column and date columns) are pandas frames or
+    what makes one; they are written into the run folder, so that the run can be loaded and resumed. Without them the
+    data are those that `fields` name. Fields have the names of the command line: full paths with `__` for the dot
+    (`data__lookback=36`), unique last names and aliases (`pred_len=12`).
+    Errors: PlaitError, as the command line prints them.
+    """
+    config, folder = _prepare(recipe, frame, texts, out, size, fields, "")
+    fit_run(config, folder)
+    write_report(folder)
+    return load_run(folder)
+
+
+def compare(
+    recipe: str,
+    frame: Any = None,
+    texts: Any = None,
+    *,
+    seeds: int = 3,
+    out: str | None = None,
+    size: str | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Train naive, anchor-only, fused and placebo arms on the same splits and seeds; returns what compare.json holds."""
+    config, folder = _prepare(recipe, frame, texts, out, size, fields, "compare")
+    chosen = load_recipe(recipe)
+    plan = Plan(config, chosen.modality, chosen.arms, tuple(range(seeds)))
+    write_start(folder, config)
+    result = Comparison(plan, folder).run()
+    write_report(folder)
+    return {"folder": str(folder), **result}
+
+
+def _prepare(
+    recipe: str, frame: Any, texts: Any, out: str | None, size: str | None, fields: dict[str, Any], verb: str
+) -> tuple[RunConfig, Path]:
+    chosen = load_recipe(recipe)
+    overrides = [(name.replace("__", "."), value) for name, value in fields.items()]
+    if frame is None:
+        config = validate(RunConfig, apply(raw_config(chosen, size), chosen, overrides), recipe)
+        return config, new_folder(config, out, verb=verb)
+    # The folder's name holds the config's digest, and the config the folder's name: the paths are laid on after.
+    ahead = [("data.kind", "csv"), ("data.path", "series.csv"), *overrides]
+    folder = new_folder(validate(RunConfig, apply(raw_config(chosen, size), chosen, ahead), recipe), out, verb=verb)
+    paths = {"data.path": folder / "data" / "series.csv", "data.text.path": folder / "data" / "texts.csv"}
+    (folder / "data").mkdir()
+    for path, table in zip(paths.values(), (frame, texts), strict=True):
+        if table is not None:
+            write_file(path, as_frame(table).to_csv(index=False).encode())
+    places = [(name, str(path)) for name, path in paths.items() if path.exists()]
+    return validate(RunConfig, apply(raw_config(chosen, size), chosen, [*ahead, *places]), recipe), folder

@@ -1,0 +1,333 @@
+"""What each verb does: take its tokens apart, call the library, say the result, return it as plain data."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from plait.cli.grammar import Parsed, parse
+from plait.core.console import say
+from plait.core.errors import ConfigError, DataError, FileError, PlaitError, suggest
+
+COMMON = "--json (one object on standard output), --debug (tracebacks)"
+
+
+def _usage(tokens: list[str], text: str) -> bool:
+    if "--help" in tokens or "-h" in tokens:
+        say(f"usage: plait {text}\n\nEverywhere: {COMMON}")
+        return True
+    return False
+
+
+def _parse(tokens: list[str], words: tuple[str, ...], flags: tuple[str, ...] = (), valued: tuple[str, ...] = ()) -> Parsed:
+    """A verb without config fields: exactly the named words, an unknown option is an error."""
+    parsed = parse(tokens, flags, valued)
+    if parsed.fields:
+        name = parsed.fields[0][0]
+        raise ConfigError(f"no option --{name}", fix=suggest(name, [*flags, *valued, "json", "debug"]))
+    if len(parsed.words) != len(words):
+        raise ConfigError(f"expects {' '.join(words) or 'no argument'}, got {' '.join(parsed.words) or 'nothing'}")
+    return parsed
+
+
+def _config_of(tokens: list[str], flags: tuple[str, ...] = (), valued: tuple[str, ...] = ()) -> tuple[Parsed, Any, Any]:
+    """The recipe and the checked config that a verb's tokens name."""
+    from plait.core.config import validate
+    from plait.runs.config import RunConfig
+    from plait.runs.fields import walk
+    from plait.runs.recipe import apply, load_recipe, raw_config
+
+    booleans = ["accept", "deterministic"]
+    first = parse(tokens, flags, (*valued, "size"), [])
+    if not first.words:
+        from plait.runs.recipe import recipe_names
+
+        raise ConfigError("name a recipe or a run.yaml", fix=f"recipes: {', '.join(recipe_names())}")
+    recipe = load_recipe(first.words[0])
+    booleans = [f.leaf for f in walk(RunConfig, raw_config(recipe, first.options.get("size"))) if f.boolean]
+    parsed = parse(tokens, flags, (*valued, "size"), booleans)
+    if len(parsed.words) > 1:
+        raise ConfigError(f"one recipe at a time, got {' '.join(parsed.words)}")
+    known: list[tuple[str, Any]] = []
+    for name, value in parsed.fields:
+        if name.replace("_", "-") in recipe.ignored:
+            say(f"--{name} is accepted and has no effect here")
+        else:
+            known.append((name, value))
+    raw = apply(raw_config(recipe, parsed.options.get("size")), recipe, known)
+    return parsed, recipe, validate(RunConfig, raw, recipe.name)
+
+
+def init(tokens: list[str]) -> Any:
+    """Print a recipe as commented YAML."""
+    if _usage(tokens, "init RECIPE [--size tiny|base|seed] [fields]  > run.yaml"):
+        return {}
+    from plait.cli.fields_page import commented_yaml
+
+    _, _, config = _config_of(tokens)
+    text = commented_yaml(config)
+    say(text, end="")
+    return {"yaml": text}
+
+
+def train(tokens: list[str]) -> Any:
+    """Train into a new run folder, or go on in one."""
+    if "--help" in tokens or "-h" in tokens:
+        return _train_help([t for t in tokens if t not in ("--help", "-h")])
+    from plait.report.page import write_report
+    from plait.runs.fit import fit, tell
+    from plait.runs.folder import new_folder, read_config
+
+    if any(t == "--resume" or t.startswith("--resume=") for t in tokens):
+        parsed = _parse(tokens, (), valued=("resume",))
+        folder = Path(parsed.options["resume"])
+        config = read_config(folder)
+    else:
+        parsed, _, config = _config_of(tokens, valued=("out",))
+        folder = new_folder(config, parsed.options.get("out"))
+    say(f"run folder: {folder}")
+    result = fit(config, folder)
+    tell(result)
+    say(f"report: {write_report(folder)}")
+    return result
+
+
+def _train_help(tokens: list[str]) -> Any:
+    from plait.cli.fields_page import fields_page
+    from plait.runs.recipe import load_recipe, raw_config
+
+    parsed = parse(tokens, (), ("size", "out", "resume"))
+    name = parsed.words[0] if parsed.words else "chimera"
+    say("usage: plait train RECIPE|run.yaml [--size tiny|base|seed] [--out FOLDER] [fields]")
+    say("       plait train --resume FOLDER\n")
+    say("Fields: --a.b v, --a.b=v or a.b=v; booleans --flag or --no-flag; lists [a, b]; a last name that is unique,")
+    say(f"or an alias, stands for the whole; - and _ are the same. Everywhere: {COMMON}\n")
+    recipe = load_recipe(name)
+    raw = raw_config(recipe, parsed.options.get("size"))
+    from plait.runs.recipe import apply
+
+    say(fields_page(recipe, apply(raw, recipe, parsed.fields)))
+    return {}
+
+
+def evaluate(tokens: list[str]) -> Any:
+    """Score a run again."""
+    if _usage(tokens, "evaluate RUN [--split val|test]"):
+        return {}
+    parsed = _parse(tokens, ("RUN",), valued=("split",))
+    from plait.runs.run import load_run
+
+    split = _split(parsed.options.get("split", "test"))
+    metrics = load_run(parsed.words[0]).evaluate(split)
+    for name, value in metrics.items():
+        say(f"{split} {name}: {value:.6f}")
+    return {"run": parsed.words[0], "split": split, "metrics": {split: metrics}}
+
+
+def predict(tokens: list[str]) -> Any:
+    """Forecast with a run."""
+    if _usage(
+        tokens,
+        "predict RUN [--split val|test] [--output FILE.csv] [--path SERIES.csv [--text-path TEXTS.csv]]\n\n"
+        "Without --split: from the last row of the run's data, or of SERIES.csv, beyond its end.",
+    ):
+        return {}
+    parsed = _parse(tokens, ("RUN",), valued=("split", "output", "path", "text-path"))
+    from plait.data.table import read_csv
+    from plait.runs.run import load_run
+    from plait.training.checkpoint import write_file
+
+    options = parsed.options
+    run = load_run(parsed.words[0])
+    frame = read_csv(Path(options["path"])) if "path" in options else None
+    texts = read_csv(Path(options["text-path"])) if "text-path" in options else None
+    if texts is not None and frame is None:
+        raise ConfigError("--text-path needs --path beside it")
+    split = _split(options["split"]) if "split" in options else None
+    forecast = run.predict(frame, texts, split)
+    if "output" in options:
+        write_file(Path(options["output"]), forecast.to_csv(index=False, float_format="%.7g").encode())
+        say(f"{len(forecast)} lines to {options['output']}")
+        return {"run": str(run.folder), "output": options["output"], "lines": len(forecast)}
+    say(forecast.to_string(index=False, max_rows=20))
+    return {"run": str(run.folder), "forecast": forecast.to_dict(orient="records")}
+
+
+def _split(name: str) -> str:
+    if name not in ("val", "test"):
+        raise ConfigError(f"no split {name!r}", where="--split", fix=suggest(name, ["val", "test"]))
+    return name
+
+
+def compare(tokens: list[str]) -> Any:
+    """Train the arms and print the verdict."""
+    if _usage(tokens, "compare RECIPE [--seeds N] [--out FOLDER | --resume FOLDER] [--size ...] [fields]"):
+        return {}
+    from plait.evaluation.compare import Comparison, Plan
+    from plait.report.page import write_report
+    from plait.runs.folder import check_same, new_folder, write_start
+
+    parsed, recipe, config = _config_of(tokens, valued=("seeds", "out", "resume"))
+    seeds = _count(parsed.options.get("seeds", "3"), "--seeds")
+    plan = Plan(config, recipe.modality, recipe.arms, tuple(range(config.seed, config.seed + seeds)))
+    if "resume" in parsed.options:
+        folder = Path(parsed.options["resume"])
+        check_same(folder, config)
+        comparison = Comparison(plan, folder)
+    else:
+        folder = new_folder(config, parsed.options.get("out"), verb="compare")
+        write_start(folder, config)
+        comparison = Comparison(plan, folder)
+    say(f"folder: {folder} (go on with the same command and --resume {folder})")
+    result = comparison.run()
+    tell_comparison(result)
+    say(f"report: {write_report(folder)}")
+    return {"folder": str(folder), **result}
+
+
+def _count(text: str, option: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"{text!r} is no count", where=option, fix="give a whole number from 1")
+    return int(text)
+
+
+def tell_comparison(result: dict[str, Any]) -> None:
+    """Print the table of arms and the verdict for people."""
+    say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} windows)")
+    for arm in sorted(result["arms"], key=lambda arm: arm["mean"]):
+        interval = f" [{arm['low']:.4f}, {arm['high']:.4f}]" if arm["low"] is not None else ""
+        weak = " weak" if arm["weak"] else ""
+        say(f"  {arm['name']:<22} {arm['mean']:.4f}{interval}{weak}  {arm['meaning']}")
+    for verdict in result["verdicts"]:
+        say(f"\nverdict: {verdict['text']}")
+        if "accepted" in verdict:
+            say(f"accepted on validation: fused {_share(verdict['accepted'])}, placebo {_share(verdict['placebo_accepted'])}")
+    if "recovery" in result:
+        share = result["recovery"]
+        say(f"share of the oracle's gap: {share['value']:.1%} [{share['low']:.1%}, {share['high']:.1%}]")
+    best = result["best_baseline"]
+    if best["change"] is not None:
+        words = "worse" if best["fused_is_worse"] else "not worse"
+        say(f"fused is {words} than the best baseline, {best['name']}: {best['change']:+.1%} [{best['low']:+.1%}, {best['high']:+.1%}]")
+
+
+def _share(decisions: list[bool]) -> str:
+    return f"{sum(decisions)} of {len(decisions)} seeds"
+
+
+def demo(tokens: list[str]) -> Any:
+    """The planted control end to end."""
+    if _usage(tokens, "demo [--seeds N] [--out FOLDER]\n\nReplaces runs/demo."):
+        return {}
+    parsed = _parse(tokens, (), valued=("seeds", "out"))
+    from plait.cli.demo import run_demo
+
+    folder = Path(parsed.options.get("out", "runs/demo"))
+    if "out" not in parsed.options:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.exists():
+        raise FileError("is there already", where=str(folder), fix="give a new --out; only runs/demo is replaced")
+    return run_demo(folder, _count(parsed.options.get("seeds", "2"), "--seeds"))
+
+
+def embed(tokens: list[str]) -> Any:
+    """Encode texts into the store."""
+    if _usage(tokens, "embed RECIPE [fields]"):
+        return {}
+    from plait.runs.assemble import build_data
+
+    _, _, config = _config_of(tokens)
+    data = build_data(config)
+    if data.text is None:
+        raise DataError("these data have no text", where="data", fix="give data.text.path")
+    total = data.text.states.shape[0]
+    say(f"{total} distinct texts in the store, {data.encoded} of them encoded now")
+    return {"texts": total, "encoded": data.encoded}
+
+
+def data_list(tokens: list[str]) -> Any:
+    """List what can be named in `kind` fields, without importing any of it."""
+    if _usage(tokens, "data list"):
+        return {}
+    _parse(tokens, ())
+    from importlib.resources import files
+
+    from plait.core.kinds import kinds
+
+    found = {"recipes": sorted(p.name[:-5] for p in files("plait.recipes").iterdir() if p.name.endswith(".yaml"))}
+    for title, room in (
+        ("data", "data.sources"), ("embedders", "embedders"), ("encoders", "encoders"), ("fusion", "fusion"),
+        ("heads", "heads"), ("tasks", "tasks"),
+    ):  # fmt: skip
+        found[title] = list(kinds(room))
+    for title, names in found.items():
+        say(f"{title:<10} {', '.join(names)}")
+    return found
+
+
+def data_check(tokens: list[str]) -> Any:
+    """Read and check a recipe's data."""
+    if _usage(tokens, "data check RECIPE [fields]"):
+        return {}
+    from plait.data.table import refuse
+    from plait.data.windows import ForecastData
+
+    _, _, config = _config_of(tokens)
+    table = config.data.read()
+    for finding in table.findings:
+        say(f"{'DECIDE ' if finding.decide else ''}{finding}{f' (by {finding.decide})' if finding.decide else ''}")
+    refuse(table.findings, config.data.kind)
+    data = ForecastData(table, config.data, config.seed)
+    for finding in data.findings[len(table.findings) :]:
+        say(str(finding))
+    summary = data.split_summary()
+    for split, facts in summary.items():
+        say(f"{split:<6} {facts['rows']} rows, {facts['windows']} windows, {facts['first']} .. {facts['last']}")
+    texts = len(table.texts.contents) if table.texts else 0
+    say(f"variates: {', '.join(table.variates)}; step: {table.step.name}; texts: {texts}")
+    return {
+        "variates": list(table.variates), "step": table.step.name, "lookback": data.lookback, "horizon": data.horizon,
+        "texts": texts, "splits": summary, "findings": [str(f) for f in data.findings],
+    }  # fmt: skip
+
+
+def report(tokens: list[str]) -> Any:
+    """Write the page of a run or comparison."""
+    if _usage(tokens, "report FOLDER"):
+        return {}
+    parsed = _parse(tokens, ("FOLDER",))
+    from plait.report.page import write_report
+
+    path = write_report(Path(parsed.words[0]))
+    say(f"report: {path}")
+    return {"report": str(path)}
+
+
+def doctor(tokens: list[str]) -> Any:
+    """Say what this machine and installation can do."""
+    if _usage(tokens, "doctor"):
+        return {}
+    _parse(tokens, ())
+    from plait.data.store import store_root
+    from plait.runs.folder import environment
+
+    facts: dict[str, Any] = environment()
+    import torch
+
+    facts["devices"] = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    facts["devices"] += ["mps"] if torch.backends.mps.is_available() else []
+    facts["store"] = str(store_root())
+    try:
+        from plait.embedders.wordllama import WordLlama
+
+        facts["wordllama"] = WordLlama().revision
+    except PlaitError as error:
+        facts["wordllama"] = str(error)
+    for name, value in facts.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        say(f"{name:<10} {shown}")
+    return facts
+
+
+__all__ = [
+    "compare", "data_check", "data_list", "demo", "doctor", "embed", "evaluate", "init", "predict", "report", "train",
+]  # fmt: skip

@@ -1,0 +1,235 @@
+"""The same splits and seeds for naive, anchor-only, fused and placebo arms, and the verdict over them."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from plait.baselines.bag_of_words import bag_of_words_ridge
+from plait.baselines.ridge import fit_ridge
+from plait.core.config import validate
+from plait.core.console import clock, say
+from plait.core.errors import ConfigError
+from plait.data.windows import ForecastData
+from plait.evaluation.verdict import Arm, verdict
+from plait.objectives.bootstrap import Bootstrap, RowScores, enough
+from plait.runs.assemble import build_data, build_model, stages_for
+from plait.runs.config import RunConfig
+from plait.runs.fit import SPLITS, accept, baseline_scores, fit
+from plait.runs.folder import read_json
+from plait.runs.recipe import merge
+from plait.training.checkpoint import write_json
+from plait.training.evaluate import Scores
+
+MEANINGS = {
+    "anchor": "the series alone, same epochs",
+    "calendar": "the series with season dummies and the seasonal prior",
+    "fused": "with texts, where validation accepts them",
+    "placebo": "retrained with shuffled texts, where validation accepts them",
+    "oracle": "ridge that knows the announced steps",
+    "bag_of_words_ridge": "ridge on the series and the words of the newest texts",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a comparison trains: arms by name, each a tree laid over the config, for some seeds."""
+
+    config: RunConfig
+    modality: str
+    arms: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...]
+
+    def of(self, arm: str, seed: int) -> RunConfig:
+        """The config of one training."""
+        base = {**self.config.model_dump(mode="json"), "seed": seed}
+        return validate(RunConfig, merge(base, self.arms[arm]), f"arm {arm}")
+
+
+class Comparison:
+    """Trains the arms of a plan into a folder, one run folder each; what is finished there is not done again."""
+
+    def __init__(self, plan: Plan, folder: Path, table: Any = None) -> None:
+        self.plan, self.folder = plan, folder
+        self.table = plan.config.data.read() if table is None else table
+        self.data = self._data(plan.config)
+        if self.plan.modality not in self.data.schema.contexts:
+            raise ConfigError(
+                f"the data have no {plan.modality}, so there is nothing to compare", where="data",
+                fix="give data.text.path, or use plait train, which prints the baselines",
+            )  # fmt: skip
+        self.task: Any = plan.config.task.build()
+        self.key = {"mse": "se", "mae": "ae"}[self.task.metric]
+        self.parameters: dict[str, int] = {}
+
+    def _data(self, config: RunConfig) -> ForecastData:
+        # One reading serves every arm: an encoder that has no use for the prior does not look at it.
+        model = config.model.model_copy(update={"series": config.model.series.model_copy(update={"prior": True})})
+        return build_data(config.model_copy(update={"model": model}), self.table)
+
+    def announce(self) -> None:
+        """Say how many trainings there will be and how long they take, from a few timed steps."""
+        seconds = sum(self._seconds(arm) for arm in self.plan.arms) * len(self.plan.seeds)
+        count = len(self.plan.arms) * len(self.plan.seeds)
+        say(f"{count} trainings: {', '.join(self.plan.arms)}, {len(self.plan.seeds)} seeds each; about {clock(seconds)} at most")
+
+    def _seconds(self, arm: str) -> float:
+        config = self.plan.of(arm, self.plan.seeds[0])
+        model = build_model(config, self.data.schema)
+        training = stages_for(config.training, model, getattr(model, "text", None) is not None)
+        epochs = sum(s.epochs if training.epochs is None else training.epochs for s in training.stages)
+        rows = self.data.rows("train")
+        if not epochs:
+            return 1.0
+        times = []
+        for _ in range(4):
+            began = time.monotonic()
+            batch = self.data.batch("train", rows[: training.batch_size])
+            total, weight = next(iter(self.task.losses(model(batch), batch).values()))
+            if total.requires_grad:
+                (total / weight).backward()
+            times.append(time.monotonic() - began)
+        return min(times) * 1.4 * epochs * -(-len(rows) // training.batch_size)
+
+    def run(self) -> dict[str, Any]:
+        """Train what is not trained yet, score everything, write compare.json and return it."""
+        self.announce()
+        raw: dict[str, dict[str, list[Scores]]] = {arm: {s: [] for s in SPLITS} for arm in self.plan.arms}
+        for seed in self.plan.seeds:
+            for arm in self.plan.arms:
+                scores = self._train(arm, seed)
+                for split in SPLITS:
+                    raw[arm][split].append(scores[split])
+        decisions = {arm: self._decide(raw, arm) for arm in self.plan.arms if arm in ("fused", "placebo")}
+        result = self._result(raw, decisions)
+        write_json(self.folder / "compare.json", result)
+        return result
+
+    def _train(self, arm: str, seed: int) -> dict[str, Scores]:
+        folder = self.folder / "arms" / f"{arm}-seed{seed}"
+        config = self.plan.of(arm, seed)
+        if not (folder / "metrics.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            data = self._data(config) if arm == "placebo" else self.data
+            result = fit(config, folder, data=data)
+            say(f"  {arm}, seed {seed}: test {self.task.metric} {result['raw']['test'][self.task.metric]:.4f}, {clock(result['total_s'])}")
+        self.parameters[arm] = int(read_json(folder / "metrics.json")["parameters"])
+        stored = load_file(folder / "scores.safetensors")
+        return {
+            split: {name: stored[f"raw.{split}.{name}"] for name in ("se", "ae", "n")} for split in SPLITS
+        }
+
+    def _decide(self, raw: Mapping[str, Mapping[str, list[Scores]]], arm: str) -> list[bool]:
+        if self.plan.config.accept == "always":
+            return [True] * len(self.plan.seeds)
+        pairs = zip(raw[arm]["val"], raw["anchor"]["val"], strict=True)
+        return [accept(fused, anchor, self.task.metric, self.data.horizon).accepted for fused, anchor in pairs]
+
+    def _rows(self, seeds: list[Scores]) -> RowScores:
+        return RowScores(np.stack([s[self.key] for s in seeds]), seeds[0]["n"])
+
+    def _arms(
+        self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[bool]]
+    ) -> list[Arm]:
+        arms = []
+        for name, splits in raw.items():
+            tests = splits["test"]
+            if name in decisions:
+                anchors = raw["anchor"]["test"]
+                kept = [t if ok else a for t, a, ok in zip(tests, anchors, decisions[name], strict=True)]
+                arms.append(self._arm(name, kept))
+                arms.append(replace(self._arm(name, tests), name=f"{name}_raw", meaning=f"{name} before acceptance"))
+            else:
+                arms.append(self._arm(name, tests))
+        return arms
+
+    def _arm(self, name: str, tests: list[Scores]) -> Arm:
+        return Arm(name, self._rows(tests), len(tests), MEANINGS.get(name, ""), self.parameters.get(name, 0))
+
+    def _result(
+        self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[bool]]
+    ) -> dict[str, Any]:
+        rows, block = len(self.data.rows("test")), 2 * self.data.horizon
+        bootstrap = Bootstrap(rows, block, len(self.plan.seeds)) if enough(rows, block) else None
+        arms = self._arms(raw, decisions)
+        named = {arm.name: arm for arm in arms}
+        naive = baseline_scores(self.task, self.data) | self._text_baselines()
+        cheap = {name: Arm(name, self._rows([s["test"]]), 1, MEANINGS.get(name, "")) for name, s in naive.items()}
+        scored = {name: self.task.metrics(s["val"])[self.task.metric] for name, s in naive.items() if name != "oracle"}
+        best = min(scored, key=lambda name: scored[name])
+        found = verdict(
+            self.plan.modality, named["fused"], named["anchor"], named["placebo"], named.get("calendar"), bootstrap
+        )
+        found["accepted"] = decisions["fused"]
+        found["placebo_accepted"] = decisions["placebo"]
+        result: dict[str, Any] = {
+            "metric": self.task.metric,
+            "unit": "standardised by the train rows",
+            "recipe": self.plan.config.recipe,
+            "windows": rows,
+            "block": block,
+            "arms": [arm.to_json(bootstrap) for arm in (*arms, *cheap.values())],
+            "verdicts": [found],
+            "best_baseline": self._against_best(named["fused"], cheap[best], bootstrap),
+        }
+        if "oracle" in cheap and bootstrap is not None:
+            share = bootstrap.recovery(named["fused"].scores, named["anchor"].scores, cheap["oracle"].scores)
+            result["recovery"] = {"value": share.value, "low": share.low, "high": share.high}
+        return result
+
+    def _against_best(self, fused: Arm, best: Arm, bootstrap: Bootstrap | None) -> dict[str, Any]:
+        change = bootstrap.change(fused.scores, best.scores) if bootstrap else None
+        return {
+            "name": best.name, "chosen_on": "val",
+            "change": change.value if change else None,
+            "low": change.low if change else None, "high": change.high if change else None,
+            "fused_is_worse": change.low > 0 if change else None,
+        }  # fmt: skip
+
+    def _text_baselines(self) -> dict[str, dict[str, Scores]]:
+        panel = self.data.panel()
+        made = {}
+        text, table = self.data.text, self.data.table
+        if text is not None:
+            made["bag_of_words_ridge"] = bag_of_words_ridge(panel, text.contents, text.rows)
+        if table.announced is not None:
+            made["oracle"] = oracle(self.data)
+        return {name: {s: self._errors(panel, s, forecast[s]) for s in SPLITS} for name, forecast in made.items()}
+
+    @staticmethod
+    def _errors(panel: Any, split: str, forecast: Any) -> Scores:
+        error = (panel.targets(split) - forecast).reshape(len(forecast), -1)
+        known = ~np.isnan(error)
+        error = np.where(known, error, 0.0)
+        return {"se": (error**2).sum(1), "ae": np.abs(error).sum(1), "n": known.sum(1).astype(float)}
+
+
+def oracle(data: ForecastData) -> dict[str, Any]:
+    """The series ridge with marks of the origin, told the announced steps that have not begun: the ceiling for text.
+
+    Shape: per split (n, p, v), standardised.
+    """
+    assert data.table.announced is not None
+    x, y, last = {}, {}, {}
+    for split in ("train", *SPLITS):
+        batch = data.batch(split, data.rows(split))
+        series = batch.inputs["series"].double()
+        last[split] = series[:, -1:]
+        window = (series - last[split]).transpose(1, 2)
+        marks = batch.inputs["series_marks"][:, -1:].double().expand(-1, window.shape[1], -1)
+        steps = data.table.announced[data.origins[split]] / data.scaling.sd
+        parts = [window, marks, torch.from_numpy(steps).transpose(1, 2)]
+        x[split] = torch.cat(parts, dim=-1).flatten(0, 1).numpy()
+        target = torch.where(batch.targets["mask"], batch.targets["y"].double() - last[split], torch.nan)
+        y[split] = target.transpose(1, 2).flatten(0, 1).numpy()
+    fit_of_steps = fit_ridge(x["train"], y["train"], x["val"], y["val"], shared_strength=True)
+    variates = len(data.table.variates)
+    return {
+        split: fit_of_steps.predict(x[split]).reshape(-1, variates, data.horizon).transpose(0, 2, 1) + last[split].numpy()
+        for split in SPLITS
+    }

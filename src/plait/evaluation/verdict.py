@@ -1,0 +1,91 @@
+"""The verdict: does a modality help, beyond a shuffled placebo and beyond the calendar?"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from plait.objectives.bootstrap import Bootstrap, Interval, RowScores
+
+WEAK = 0.10
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One line of a comparison: its per-row scores over seeds, and what is known of it."""
+
+    name: str
+    scores: RowScores
+    seeds: int
+    meaning: str
+    parameters: int = 0
+
+    def to_json(self, bootstrap: Bootstrap | None) -> dict[str, Any]:
+        """The arm's error with its interval, None without enough data."""
+        interval = bootstrap.error(self.scores) if bootstrap else None
+        return {
+            "name": self.name,
+            "mean": self.scores.mean(),
+            "low": interval.low if interval else None,
+            "high": interval.high if interval else None,
+            "seeds": self.seeds,
+            "parameters": self.parameters,
+            "weak": bool(interval and interval.high - interval.low > WEAK * interval.value),
+            "meaning": self.meaning,
+        }
+
+
+def verdict(
+    modality: str, fused: Arm, anchor: Arm, placebo: Arm, calendar: Arm | None, bootstrap: Bootstrap | None
+) -> dict[str, Any]:
+    """Whether `modality` helps.
+
+    effect = mean over seeds of the paired relative change of test error, fused against the anchor alone; helps = the
+    upper bound of fused against anchor < 0 and of fused against placebo < 0; beyond the calendar = the upper bound of
+    fused against anchor + calendar dummies + seasonal prior < 0. Without 4 blocks of origins (`bootstrap` None) there
+    is no verdict.
+    """
+    plain = {"modality": modality, "helps": None, "beyond_calendar": None}
+    if bootstrap is None:
+        change = float((fused.scores.total.sum(1) / anchor.scores.total.sum(1) - 1).mean())
+        return plain | {
+            "effect": change, "low": None, "high": None, "placebo_effect": None,
+            "text": f"{modality}: not enough data for a verdict",
+        }  # fmt: skip
+    effect = bootstrap.change(fused.scores, anchor.scores)
+    shuffled = bootstrap.change(placebo.scores, anchor.scores)
+    against = bootstrap.change(fused.scores, placebo.scores)
+    helps = effect.high < 0 and against.high < 0
+    beyond = bootstrap.change(fused.scores, calendar.scores) if calendar else None
+    return {
+        "modality": modality,
+        "effect": effect.value,
+        "low": effect.low,
+        "high": effect.high,
+        "placebo_effect": shuffled.value,
+        "placebo_low": shuffled.low,
+        "placebo_high": shuffled.high,
+        "placebo_gains": shuffled.high < 0,
+        "against_placebo": _plain(against),
+        "against_calendar": _plain(beyond) if beyond else None,
+        "helps": helps,
+        "beyond_calendar": beyond.high < 0 if beyond else None,
+        "text": _words(modality, effect, shuffled, against, helps, beyond),
+    }
+
+
+def _plain(interval: Interval) -> dict[str, float]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def percent(interval: Interval) -> str:
+    """A relative change with its interval: -40.1 % [-45.0, -35.2]."""
+    return f"{interval.value:+.1%} [{interval.low:+.1%}, {interval.high:+.1%}]"
+
+
+def _words(
+    modality: str, effect: Interval, shuffled: Interval, against: Interval, helps: bool, beyond: Interval | None
+) -> str:
+    words = f"{modality} {'helps' if helps else 'does not help'}: test error {percent(effect)} against the anchor alone"
+    words += f", {percent(against)} against shuffled {modality}; the placebo itself {percent(shuffled)}"
+    if beyond is not None:
+        words += f"; {'beyond' if beyond.high < 0 else 'not beyond'} the calendar ({percent(beyond)})"
+    return words

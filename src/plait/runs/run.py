@@ -1,0 +1,102 @@
+"""A finished run: load it, ask it for forecasts and scores."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from plait.core.config import validate
+from plait.core.errors import DataError, FileError
+from plait.core.schema import Schema
+from plait.data.sources.csv import CsvConfig
+from plait.data.windows import ForecastData, Scaling
+from plait.runs.assemble import accelerator_for, build_data, build_model
+from plait.runs.config import RunConfig
+from plait.runs.fit import summarise
+from plait.runs.folder import read_config, read_json
+from plait.runs.forecasts import forecast_frame, forecasts
+from plait.training.checkpoint import read_folder
+from plait.training.evaluate import Scores, evaluate
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run folder with what it holds, read when it is asked for."""
+
+    folder: Path
+    config: RunConfig
+    """The config of the kept model: without its fusion where the added modality was not accepted."""
+    schema: Schema
+    scaling: Scaling
+    model: nn.Module
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        found: dict[str, Any] = read_json(self.folder / "metrics.json")
+        return found
+
+    @cached_property
+    def data(self) -> ForecastData:
+        """The data the run was trained on, read again from their source."""
+        data = build_data(self.config)
+        if data.schema.variates != self.schema.variates:
+            raise DataError(f"the data hold {data.schema.variates}, the run learned {self.schema.variates}", where="data")
+        return data
+
+    def scores(self, split: str) -> Scores:
+        """Per-row scores of a split, computed anew."""
+        size = self.config.training.eval_batch_size
+        accelerator = accelerator_for(self.config, self.folder, trackers=False)
+        return evaluate(self.model.to(accelerator.device), self.config.task.build(), self.data, split, size, accelerator)
+
+    def evaluate(self, split: str = "test") -> dict[str, Any]:
+        """The metrics of a split with intervals, computed anew."""
+        return summarise(self.config.task.build(), self.scores(split), self.data.horizon)
+
+    def predict(self, frame: Any = None, texts: Any = None, split: str | None = None) -> pd.DataFrame:
+        """Forecasts in the unit of the data: one line an origin and variate, columns origin, variate, h1 .. hp.
+
+        With a frame: from its last row, beyond its end, with the texts given beside it. Without: every window of
+        `split`, or from the last row of the run's own data where no split is named.
+        """
+        if frame is not None:
+            source = self.config.data
+            if source.kind != "csv":
+                source = CsvConfig(path="", targets=list(self.schema.variates))
+            table = source.of_frames(frame, texts)
+        elif split is not None:
+            return self._table(self.data, split, self.data.rows(split))
+        else:
+            table = self.data.table
+        lengths = {"lookback": self.schema.lookback, "horizon": self.schema.horizon, "text": self.config.data.text}
+        config = self.config.model_copy(update={"data": self.config.data.model_copy(update=lengths)})
+        data = build_data(config, table, self.scaling)
+        return self._table(data, "ahead", data.rows("ahead")[-1:])
+
+    def _table(self, data: ForecastData, split: str, rows: Any) -> pd.DataFrame:
+        device = next(self.model.parameters()).device
+        parts = list(forecasts(data, self.model, split, rows, self.config.training.eval_batch_size, device))
+        return forecast_frame(data, np.concatenate([o for o, _ in parts]), np.concatenate([v for _, v in parts]))
+
+
+def load_run(path: str | Path) -> Run:
+    """Load a run folder: its kept model with config, preprocessing and weights; every file's sha256 is checked."""
+    folder = Path(path)
+    read_config(folder)
+    if not (folder / "model").is_dir():
+        raise FileError("holds no model; the run has not ended", where=str(folder), fix=f"plait train --resume {folder}")
+    tensors, records = read_folder(folder / "model")
+    config = validate(RunConfig, records["config"], str(folder / "model" / "config.json"))
+    schema = Schema.from_json(records["schema"])
+    model = build_model(config, schema)
+    try:
+        model.load_state_dict(tensors["weights"])
+    except RuntimeError as error:
+        raise FileError(f"the weights do not fit the config: {error}", where=str(folder / "model")) from None
+    model.eval()
+    return Run(folder, config, schema, Scaling.from_tensors(tensors["preprocessing"]), model)
