@@ -18,7 +18,8 @@ def bag_of_words_ridge(panel: Panel, contents: Sequence[str], rows: IntArray) ->
     Words are those of at least 5 texts that train windows see, at most the 2,000 most frequent; each of the K newest
     texts of an origin has its own columns. The strength is chosen on validation.
 
-    Shape: `rows` (t, k) row numbers of the texts each row of the panel sees as an origin, -1 = none; per split (n, p, v).
+    Shape: `rows` (t, k) row numbers of the texts each row of the panel sees as an origin, -1 = none; per split
+    (n, p, v).
     Units: those of panel.z.
     """
     from sklearn.feature_extraction.text import CountVectorizer
@@ -36,10 +37,9 @@ def bag_of_words_ridge(panel: Panel, contents: Sequence[str], rows: IntArray) ->
         series = features(panel, split)
         return np.concatenate([series, np.broadcast_to(text, (*series.shape[:2], text.shape[2]))], axis=2)
 
-    pooled = []
-    for split in ("train", "val"):
-        x = inputs(split)
-        change = (panel.targets(split) - panel.lookbacks(split)[:, -1:]).transpose(0, 2, 1)
-        pooled += [x.reshape(-1, x.shape[2]), change.reshape(-1, panel.horizon)]
-    fit = fit_ridge(*pooled, shared_strength=True)
+    def changes(split: str) -> FloatArray:
+        return (panel.targets(split) - panel.lookbacks(split)[:, -1:]).transpose(0, 2, 1).reshape(-1, panel.horizon)
+
+    x, x_val = (part.reshape(-1, part.shape[2]) for part in (inputs("train"), inputs("val")))
+    fit = fit_ridge(x, changes("train"), x_val, changes("val"), shared_strength=True)
     return {s: panel.lookbacks(s)[:, -1:] + fit.predict(inputs(s)).transpose(0, 2, 1) for s in SPLITS}

@@ -143,8 +143,7 @@ def _forecast(panel: Panel, prior: bool, dummies: bool) -> dict[str, FloatArray]
     """Fit on the panel and forecast every split."""
     fit = fit_panel(panel, prior, dummies)
     return {
-        split: panel.lookbacks(split)[:, -1:]
-        + fit.predict(features(panel, split, prior, dummies)).transpose(0, 2, 1)
+        split: panel.lookbacks(split)[:, -1:] + fit.predict(features(panel, split, prior, dummies)).transpose(0, 2, 1)
         for split in SPLITS
     }
 

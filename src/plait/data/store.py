@@ -98,7 +98,11 @@ class EmbeddingStore:
             _replace(array.with_suffix(".json"), json.dumps(record).encode())
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise FileError(f"can't be written: {error.strerror}", where=str(self.folder), fix="free disk space, then run again") from None
+            raise FileError(
+                f"can't be written: {error.strerror}",
+                where=str(self.folder),
+                fix="free disk space, then run again",
+            ) from None
 
     def load(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The states of stored texts in the order given. Shape: (n, l, e) float32, mask (n, l)."""
@@ -111,7 +115,11 @@ class EmbeddingStore:
             record = json.loads(chunks[number].read_text())
             array = chunks[number].with_suffix(".npy")
             if hashlib.sha256(array.read_bytes()).hexdigest() != record["sha256"]:
-                raise FileError("a file of the embedding store is damaged", where=str(array), fix="delete it and its .json")
+                raise FileError(
+                    "a file of the embedding store is damaged",
+                    where=str(array),
+                    fix="delete it and its .json",
+                )
             stored = np.load(array, mmap_mode="r", allow_pickle=False)
             rows = [i for i, (chunk, _) in enumerate(wanted) if chunk == number]
             source = [wanted[i][1] for i in rows]
@@ -127,12 +135,12 @@ def pool_states(
 
     Shape: (n, m, e), (n, m) -> (n, m or 1, e), (n,). Mask: a text without a token has no state.
     """
+    count: NDArray[np.int64] = mask.sum(axis=1, dtype=np.int64)
     if pool == "none":
-        return states, mask.sum(axis=1)
-    kept = mask[:, :, None]
-    some = mask.any(axis=1)
+        return states, count
+    kept, some = mask[:, :, None], count > 0
     if pool == "mean":
-        pooled = np.where(kept, states, 0).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)[:, None]
+        pooled = np.where(kept, states, 0).sum(axis=1) / np.maximum(count, 1)[:, None]
     else:
         fill, reduce = (-np.inf, np.max) if pool == "max" else (np.inf, np.min)
         pooled = np.where(some[:, None], reduce(np.where(kept, states, fill), axis=1), 0)

@@ -77,7 +77,8 @@ def parse_times(cells: pd.Series, where: str) -> Times:
     if len(bad):
         raise DataError(
             f"{cells.iloc[bad[0]]!r} is no date, nor are {len(bad) - 1} more",
-            where=f"{where}, column {cells.name}, row {bad[0] + 1}", fix="write dates as 2024-01-31 or 2024-01-31 13:00",
+            where=f"{where}, column {cells.name}, row {bad[0] + 1}",
+            fix="write dates as 2024-01-31 or 2024-01-31 13:00",
         )  # fmt: skip
     return parsed.dt.tz_localize(None).to_numpy(dtype="datetime64[s]")
 
@@ -114,7 +115,12 @@ def columns_named(frame: pd.DataFrame, names: list[str], where: str) -> None:
 
 
 def regular_series(
-    times: Times, values: NDArray[np.float64], variates: list[str], where: str, duplicates: Duplicates, gaps: Gaps
+    times: Times,
+    values: NDArray[np.float64],
+    variates: list[str],
+    where: str,
+    duplicates: Duplicates,
+    gaps: Gaps,
 ) -> tuple[Times, NDArray[np.float64], Step, list[Finding]]:
     """Sort by time, then settle repeated and absent steps as the two fields say.
 
@@ -123,7 +129,9 @@ def regular_series(
     findings: list[Finding] = []
     order = np.argsort(times, kind="stable")
     if not np.array_equal(order, np.arange(len(times))):
-        findings.append(Finding("rows did not stand in the order of time and were sorted", int((np.diff(order) < 0).sum())))
+        findings.append(
+            Finding("rows did not stand in the order of time and were sorted", int((np.diff(order) < 0).sum()))
+        )
     times, values = times[order], values[order]
     if len(times) < 3:
         raise DataError(f"{len(times)} rows are no series", where=where)
@@ -131,7 +139,12 @@ def regular_series(
     if len(repeated):
         shown = tuple(str(times[r]) for r in repeated[:3])
         findings.append(
-            Finding("rows repeat a time stamp", len(repeated), shown, "data.duplicates" if duplicates == "error" else "")
+            Finding(
+                "rows repeat a time stamp",
+                len(repeated),
+                shown,
+                "data.duplicates" if duplicates == "error" else "",
+            )
         )
         if duplicates in ("last", "first"):
             keep = np.ones(len(times), dtype=bool)
@@ -161,7 +174,9 @@ def _insert(
     if step.name != "month" and not np.allclose(distance, whole):
         row = int(np.flatnonzero(~np.isclose(distance, whole))[0])
         raise DataError(
-            f"{times[row + 1]} lies between two steps", where=where, fix="data.gaps: as_filed keeps the rows as they are"
+            f"{times[row + 1]} lies between two steps",
+            where=where,
+            fix="data.gaps: as_filed keeps the rows as they are",
         )
     place = np.concatenate([[0], np.cumsum(whole)])
     grid = np.full((place[-1] + 1, values.shape[1]), np.nan)
@@ -179,7 +194,9 @@ def refuse(findings: tuple[Finding, ...] | list[Finding], where: str) -> None:
         raise DataError("; ".join(map(str, open_ones)), where=where, fix=f"decide by {fields}")
 
 
-def texts_from_frame(frame: pd.DataFrame, content: str, dates: list[str] | None, where: str) -> tuple[Texts, list[Finding]]:
+def texts_from_frame(
+    frame: pd.DataFrame, content: str, dates: list[str] | None, where: str
+) -> tuple[Texts, list[Finding]]:
     """The dated texts of a table. A text is available at the latest of its date columns; empty texts are left out."""
     columns_named(frame, [content], where)
     known = [name for name in ("available_at", "date", "start_date", "end_date") if name in frame.columns]

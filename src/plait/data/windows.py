@@ -1,7 +1,7 @@
 """A checked table as windows: standardised, joined with its texts, split, and gathered into batches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ from plait.baselines.panel import Panel
 from plait.core.errors import DataError
 from plait.core.schema import Schema
 from plait.core.tokens import Batch
-from plait.data.asof import permuted, sentences, usable_texts
-from plait.data.sources._series import SeriesConfig, TextConfig
+from plait.data.asof import permuted, usable_texts
+from plait.data.sources._series import SeriesConfig
 from plait.data.splits import SPLITS, Borders
-from plait.data.store import EmbeddingStore
 from plait.data.table import Finding, SeriesTable
+from plait.data.texts import TextTensors, encode, text_statistics, text_tensors, text_units
 from plait.features.calendar import calendar_marks, next_times, season_codes
 from plait.features.seasonal_prior import carry_forward, seasonal_prior
 
 RARE_SHARE = 0.05
+"""A text source that fewer train windows see is left out: an input that hardly trains must not appear in test."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +51,6 @@ class Scaling:
             tensors["mean"].numpy(), tensors["sd"].numpy(), None if centre is None else centre.numpy(),
             float(tensors.get("text_sd", torch.tensor(1.0))),
         )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class TextTensors:
-    """The texts of every row of the table as an origin.
-
-    Shape: `unit` (T, K * S) row numbers of `states`, -1 = none; `age` (T, K * S) log1p of days; `states` (U, L, e),
-    `mask` (U, L); `rows` (T, K) row numbers of the texts, -1 = none.
-    """
-
-    unit: Tensor
-    age: Tensor
-    states: Tensor
-    mask: Tensor
-    rows: NDArray[np.int64]
-    contents: tuple[str, ...]
 
 
 class ForecastData:
@@ -111,8 +96,29 @@ class ForecastData:
         self.text: TextTensors | None = None
         self.scaling = scaling
         if text and table.texts is not None:
-            self._read_texts(config.text, seed, progress, store_root)
+            self._join_texts(seed, progress, store_root)
         self.schema = self._schema()
+
+    def _join_texts(self, seed: int, progress: Callable[[int, int], None] | None, root: Path | None) -> None:
+        texts, times, config = self.table.texts, self.table.times, self.config.text
+        assert texts is not None
+        train = self.origins.get("train")
+        if config.placebo:
+            ends = np.cumsum([self.borders.train, self.borders.val])
+            texts = permuted(texts, times[ends - 1] + np.timedelta64(1, "s"), seed)
+        rows, age = usable_texts(texts.available_at, times, config.newest, config.lag_days)
+        share = 1.0 if train is None else float((rows[train] >= 0).any(axis=1).mean())
+        if share < RARE_SHARE:
+            words = f"% of train windows have a text (fewer than {RARE_SHARE:.0%}): texts left out"
+            self.findings.append(Finding(words, round(100 * share)))
+            return
+        units = text_units(texts, config)
+        states, mask, self.encoded = encode(units.distinct, config, progress, root)
+        if self.scaling.text_centre is None and train is not None:
+            centre, sd = text_statistics(states, mask, units.of_text[rows[train]])
+            self.scaling = replace(self.scaling, text_centre=centre, text_sd=sd)
+        fitted = self.scaling
+        self.text = text_tensors(texts, units, rows, age, states, mask, fitted.text_centre, fitted.text_sd)
 
     def _check_train(self, train: NDArray[np.float64]) -> None:
         for column, name in enumerate(self.table.variates):
@@ -135,46 +141,6 @@ class ForecastData:
             self.n_seasons, tokens,
         )  # fmt: skip
 
-    def _read_texts(
-        self, config: TextConfig, seed: int, progress: Callable[[int, int], None] | None, root: Path | None
-    ) -> None:
-        texts = self.table.texts
-        assert texts is not None
-        times = self.table.times
-        if config.placebo:
-            ends = np.cumsum([self.borders.train, self.borders.val])
-            texts = permuted(texts, times[ends - 1] + np.timedelta64(1, "s"), seed)
-        rows, age = usable_texts(texts.available_at, times, config.newest, config.lag_days)
-        share = (rows[self.origins["train"]] >= 0).any(axis=1).mean() if "train" in self.origins else 1.0
-        if share < RARE_SHARE:
-            self.findings.append(Finding(f"% of train windows have a text (fewer than {RARE_SHARE:.0%}): texts left out", round(100 * share)))
-            return
-        parts = [sentences(t, config.sentences) if config.unit == "sentence" else [t] for t in texts.contents]
-        slots = config.sentences if config.unit == "sentence" else 1
-        distinct = list(dict.fromkeys(unit for units in parts for unit in units))
-        number = {unit: i for i, unit in enumerate(distinct)}
-        of_text = np.full((len(parts) + 1, slots), -1, dtype=np.int64)
-        for i, units in enumerate(parts):
-            of_text[i, : len(units)] = [number[u] for u in units]
-        unit = of_text[rows].reshape(len(times), -1)
-        store = EmbeddingStore(
-            config.embedder.build(), config.embedder.kind, config.max_tokens, config.pool, root
-        )
-        self.encoded = store.add(distinct, progress)
-        states, mask = store.load(distinct)
-        if self.scaling.text_centre is None:
-            seen = np.unique(unit[self.origins["train"]])
-            self.scaling = _with_text(self.scaling, states, mask, seen[seen >= 0])
-        centred = np.where(mask[:, :, None], (states - self.scaling.text_centre) / self.scaling.text_sd, 0)
-        self.text = TextTensors(
-            torch.from_numpy(unit),
-            torch.from_numpy(np.log1p(np.repeat(age, slots, axis=1)).astype(np.float32)),
-            torch.from_numpy(centred.astype(np.float32)),
-            torch.from_numpy(mask),
-            rows,
-            texts.contents,
-        )
-
     def rows(self, split: str) -> NDArray[np.int64]:
         """The numbers of all windows of a split."""
         return np.arange(len(self.origins[split]))
@@ -196,25 +162,12 @@ class ForecastData:
         if self._prior is not None:
             inputs["series_prior"] = self._prior[origin]
         if self.text is not None:
-            inputs |= self._text_inputs(self.text, origin)
+            inputs |= self.text.inputs(origin)
         ahead = origin[:, None] + torch.arange(1, self.horizon + 1)
         known = ahead < len(self._target)
         ahead = ahead.clamp(max=len(self._target) - 1)
         targets = {"y": self._target[ahead], "mask": self._observed[ahead] & known[..., None]}
         return Batch(inputs, targets, {"row": origin})
-
-    @staticmethod
-    def _text_inputs(text: TextTensors, origin: Tensor) -> dict[str, Tensor]:
-        unit, age = text.unit[origin], text.age[origin]
-        length = text.states.shape[1]
-        some = unit >= 0
-        place = unit.clamp(min=0)
-        mask = text.mask[place] & some[..., None]
-        return {
-            "text": text.states[place].flatten(1, 2),
-            "text_mask": mask.flatten(1, 2),
-            "text_age": age.repeat_interleave(length, dim=1),
-        }
 
     def _priors(self) -> Tensor:
         # One prior a row: a window reads it at its origin.
@@ -262,12 +215,3 @@ class ForecastData:
 
 def _spread(sd: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(sd > 0, sd, 1.0)
-
-
-def _with_text(
-    scaling: Scaling, states: NDArray[np.float32], mask: NDArray[np.bool_], seen: NDArray[np.int64]
-) -> Scaling:
-    kept = states[seen][mask[seen]]
-    centre = kept.mean(axis=0, dtype=np.float64) if len(kept) else np.zeros(states.shape[2])
-    sd = float(np.sqrt(((kept - centre) ** 2).mean())) if len(kept) else 1.0
-    return Scaling(scaling.mean, scaling.sd, centre.astype(np.float32), sd or 1.0)

@@ -63,8 +63,9 @@ class WordLlama:
         return tokenizer
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """The states of each text's first `max_tokens` tokens. Shape: states (n, max_tokens, 256), mask (n, max_tokens).
+        """The states of each text's first `max_tokens` tokens.
 
+        Shape: states (n, max_tokens, 256), mask (n, max_tokens).
         Mask: an empty text has no token; states beyond a text's end are 0.
         """
         self._tokenizer.enable_truncation(max_tokens)

@@ -26,6 +26,9 @@ from plait.runs.recipe import merge
 from plait.training.checkpoint import write_json
 from plait.training.evaluate import Scores
 
+WEAK = 0.10
+"""A relative difference whose interval is wider than this is called weak."""
+
 MEANINGS = {
     "anchor": "the series alone, same epochs",
     "calendar": "the series with season dummies and the seasonal prior",
@@ -76,7 +79,8 @@ class Comparison:
         """Say how many trainings there will be and how long they take, from a few timed steps."""
         seconds = sum(self._seconds(arm) for arm in self.plan.arms) * len(self.plan.seeds)
         count = len(self.plan.arms) * len(self.plan.seeds)
-        say(f"{count} trainings: {', '.join(self.plan.arms)}, {len(self.plan.seeds)} seeds each; about {clock(seconds)} at most")
+        arms, seeds = ", ".join(self.plan.arms), len(self.plan.seeds)
+        say(f"{count} trainings: {arms}, {seeds} seeds each; about {clock(seconds)} at most")
 
     def _seconds(self, arm: str) -> float:
         config = self.plan.of(arm, self.plan.seeds[0])
@@ -117,12 +121,11 @@ class Comparison:
             folder.mkdir(parents=True, exist_ok=True)
             data = self._data(config) if arm == "placebo" else self.data
             result = fit(config, folder, data=data)
-            say(f"  {arm}, seed {seed}: test {self.task.metric} {result['raw']['test'][self.task.metric]:.4f}, {clock(result['total_s'])}")
+            error = result["raw"]["test"][self.task.metric]
+            say(f"  {arm}, seed {seed}: test {self.task.metric} {error:.4f}, {clock(result['total_s'])}")
         self.parameters[arm] = int(read_json(folder / "metrics.json")["parameters"])
         stored = load_file(folder / "scores.safetensors")
-        return {
-            split: {name: stored[f"raw.{split}.{name}"] for name in ("se", "ae", "n")} for split in SPLITS
-        }
+        return {split: {name: stored[f"raw.{split}.{name}"] for name in ("se", "ae", "n")} for split in SPLITS}
 
     def _decide(self, raw: Mapping[str, Mapping[str, list[Scores]]], arm: str) -> list[bool]:
         if self.plan.config.accept == "always":
@@ -133,9 +136,7 @@ class Comparison:
     def _rows(self, seeds: list[Scores]) -> RowScores:
         return RowScores(np.stack([s[self.key] for s in seeds]), seeds[0]["n"])
 
-    def _arms(
-        self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[bool]]
-    ) -> list[Arm]:
+    def _arms(self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[bool]]) -> list[Arm]:
         arms = []
         for name, splits in raw.items():
             tests = splits["test"]
@@ -163,7 +164,12 @@ class Comparison:
         scored = {name: self.task.metrics(s["val"])[self.task.metric] for name, s in naive.items() if name != "oracle"}
         best = min(scored, key=lambda name: scored[name])
         found = verdict(
-            self.plan.modality, named["fused"], named["anchor"], named["placebo"], named.get("calendar"), bootstrap
+            self.plan.modality,
+            named["fused"],
+            named["anchor"],
+            named["placebo"],
+            named.get("calendar"),
+            bootstrap,
         )
         found["accepted"] = decisions["fused"]
         found["placebo_accepted"] = decisions["placebo"]
@@ -189,6 +195,7 @@ class Comparison:
             "change": change.value if change else None,
             "low": change.low if change else None, "high": change.high if change else None,
             "fused_is_worse": change.low > 0 if change else None,
+            "weak": change.high - change.low > WEAK if change else None,
         }  # fmt: skip
 
     def _text_baselines(self) -> dict[str, dict[str, Scores]]:
@@ -230,6 +237,7 @@ def oracle(data: ForecastData) -> dict[str, Any]:
     fit_of_steps = fit_ridge(x["train"], y["train"], x["val"], y["val"], shared_strength=True)
     variates = len(data.table.variates)
     return {
-        split: fit_of_steps.predict(x[split]).reshape(-1, variates, data.horizon).transpose(0, 2, 1) + last[split].numpy()
+        split: fit_of_steps.predict(x[split]).reshape(-1, variates, data.horizon).transpose(0, 2, 1)
+        + last[split].numpy()
         for split in SPLITS
     }

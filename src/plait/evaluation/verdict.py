@@ -5,8 +5,6 @@ from typing import Any
 
 from plait.objectives.bootstrap import Bootstrap, Interval, RowScores
 
-WEAK = 0.10
-
 
 @dataclass(frozen=True, eq=False)
 class Arm:
@@ -28,7 +26,6 @@ class Arm:
             "high": interval.high if interval else None,
             "seeds": self.seeds,
             "parameters": self.parameters,
-            "weak": bool(interval and interval.high - interval.low > WEAK * interval.value),
             "meaning": self.meaning,
         }
 
@@ -82,7 +79,12 @@ def percent(interval: Interval) -> str:
 
 
 def _words(
-    modality: str, effect: Interval, shuffled: Interval, against: Interval, helps: bool, beyond: Interval | None
+    modality: str,
+    effect: Interval,
+    shuffled: Interval,
+    against: Interval,
+    helps: bool,
+    beyond: Interval | None,
 ) -> str:
     words = f"{modality} {'helps' if helps else 'does not help'}: test error {percent(effect)} against the anchor alone"
     words += f", {percent(against)} against shuffled {modality}; the placebo itself {percent(shuffled)}"

@@ -50,20 +50,24 @@ def steps_between(times: Times, step: Step) -> NDArray[np.float64]:
     if step.name == "month":
         months = times.astype("datetime64[M]").astype(np.int64)
         return np.diff(months).astype(np.float64)
-    return np.diff(times.astype("datetime64[s]").astype(np.int64)) / max(step.seconds, 1)
+    seconds = times.astype("datetime64[s]").astype(np.int64)
+    return np.diff(seconds).astype(np.float64) / max(step.seconds, 1)
 
 
 def next_times(last: np.datetime64, step: Step, count: int) -> Times:
     """The `count` time stamps after `last`; months keep a month's end where `last` is one."""
+    made: Times
     if step.name != "month":
-        return last.astype("datetime64[s]") + np.arange(1, count + 1) * np.timedelta64(step.seconds, "s")
+        made = last.astype("datetime64[s]") + np.arange(1, count + 1) * np.timedelta64(step.seconds, "s")
+        return made
     month = last.astype("datetime64[M]")
     day = last.astype("datetime64[D]") - month.astype("datetime64[D]")
     ends = last.astype("datetime64[D]") + np.timedelta64(1, "D") == (month + 1).astype("datetime64[D]")
     months = month + np.arange(1, count + 1)
     month_ends = (months + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
     days = month_ends if ends else np.minimum(months.astype("datetime64[D]") + day, month_ends)
-    return days.astype("datetime64[s]")
+    made = days.astype("datetime64[s]")
+    return made
 
 
 def season_codes(times: Times, step: Step) -> tuple[NDArray[np.int64], int]:

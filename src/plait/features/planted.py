@@ -248,8 +248,7 @@ def _compose(rng: np.random.Generator, week: int, event: Event | None) -> str:
     """Compose one week's bulletin from 1 or 2 distractors and, if an event is pending, its announcement."""
     chosen = rng.choice(len(_DISTRACTORS), size=int(rng.integers(1, 3)), replace=False)
     sentences = [
-        _DISTRACTORS[number].format(place=f"the {_pick(rng, _PLACES)} in {_pick(rng, _TOWNS)}")
-        for number in chosen
+        _DISTRACTORS[number].format(place=f"the {_pick(rng, _PLACES)} in {_pick(rng, _TOWNS)}") for number in chosen
     ]
     if event is not None:
         announcement = _pick(rng, _ANNOUNCEMENTS).format(

@@ -26,6 +26,6 @@ def masked_loss(point: Tensor, y: Tensor, mask: Tensor, kind: LossName) -> tuple
 
 
 def row_errors(point: Tensor, y: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Squared and absolute error summed over each row, and the number of known targets. Shape: three of (b,) float64."""
+    """Squared and absolute error summed over each row, and its known targets. Shape: three of (b,) float64."""
     error = torch.where(mask, point.double() - y.double(), 0.0).flatten(1)
     return {"se": (error**2).sum(1), "ae": error.abs().sum(1), "n": mask.flatten(1).sum(1).double()}

@@ -20,7 +20,10 @@ from plait.training.config import TrainingConfig
 
 
 def build_data(
-    config: RunConfig, table: Any = None, scaling: Scaling | None = None, progress: Callable[[int, int], None] | None = None
+    config: RunConfig,
+    table: Any = None,
+    scaling: Scaling | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ForecastData:
     """The data of a run, checked; `table` stands in for what the source would read."""
     table = config.data.read() if table is None else table
@@ -28,7 +31,13 @@ def build_data(
     fusion = config.model.fusion
     text = fusion is None or fusion.kind != "none"
     return ForecastData(
-        table, config.data, config.seed, scaling, text=text, prior=config.model.series.prior, progress=progress
+        table,
+        config.data,
+        config.seed,
+        scaling,
+        text=text,
+        prior=config.model.series.prior,
+        progress=progress,
     )
 
 
@@ -48,7 +57,7 @@ def start_from_ridge(model: nn.Module, data: ForecastData) -> float | None:
     if getattr(getattr(leg, "config", None), "start", None) != "ridge":
         return None
     head: Any = model.head
-    pooled = []
+    inputs, targets = {}, {}
     for split in ("train", "val"):
         x, y = [], []
         for rows in np.array_split(data.rows(split), max(1, len(data.rows(split)) // 4096)):
@@ -62,8 +71,8 @@ def start_from_ridge(model: nn.Module, data: ForecastData) -> float | None:
             target = torch.where(batch.targets["mask"], scale.apply(batch.targets["y"]), torch.nan)
             x.append(leg.features(fields).flatten(0, 1).double().numpy())
             y.append(target.transpose(1, 2).flatten(0, 1).double().numpy())
-        pooled += [np.concatenate(x), np.concatenate(y)]
-    fit = fit_ridge(*pooled, shared_strength=True)
+        inputs[split], targets[split] = np.concatenate(x), np.concatenate(y)
+    fit = fit_ridge(inputs["train"], targets["train"], inputs["val"], targets["val"], shared_strength=True)
     leg.start_from(torch.from_numpy(fit.coef), head.project, torch.from_numpy(fit.intercept))
     return float(fit.strengths[0])
 
@@ -98,7 +107,7 @@ def accelerator_for(config: RunConfig, folder: Any, trackers: bool = True) -> An
     accelerator = Accelerator(
         cpu=config.device == "cpu",
         mixed_precision=config.training.precision,
-        log_with=config.training.trackers if trackers else None,
+        log_with=(config.training.trackers or None) if trackers else None,
         project_dir=str(folder),
     )
     return accelerator

@@ -27,7 +27,7 @@ class RunConfig(Config):
     """Where the data lie."""
     model: Annotated[Any, PartOf("models")]
     """The model."""
-    task: Annotated[Any, PartOf("tasks")] = {"kind": "forecast"}  # noqa: RUF012
+    task: Annotated[Any, PartOf("tasks")] = {"kind": "forecast"}
     """What is asked of it."""
     training: TrainingConfig = TrainingConfig()
     """How it is trained."""

@@ -74,7 +74,9 @@ def type_words(annotation: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(str, inner))
     if origin in (Union, UnionType):
-        return " or ".join(type_words(a) for a in inner if a is not type(None)) + (" or null" if type(None) in inner else "")
+        return " or ".join(type_words(a) for a in inner if a is not type(None)) + (
+            " or null" if type(None) in inner else ""
+        )
     if origin is list:
         return f"list of {type_words(inner[0])}"
     names = {int: "integer", float: "number", str: "text", bool: "true or false"}

@@ -13,6 +13,7 @@ from torch import nn
 from plait.baselines import FORECASTS
 from plait.core.console import Progress, say
 from plait.core.errors import ConfigError
+from plait.core.kinds import config_class
 from plait.data.windows import ForecastData
 from plait.objectives.bootstrap import Bootstrap, Interval, RowScores, enough
 from plait.runs.assemble import (
@@ -86,13 +87,19 @@ def _check_acceptance(config: RunConfig, training: Any, model: nn.Module, data: 
 
 
 def _finish(
-    config: RunConfig, folder: Path, data: ForecastData, model: nn.Module, task: Any, trained: Trained, accelerator: Any
+    config: RunConfig,
+    folder: Path,
+    data: ForecastData,
+    model: nn.Module,
+    task: Any,
+    trained: Trained,
+    accelerator: Any,
 ) -> dict[str, Any]:
     raw = _score(model, task, data, config, accelerator)
     final, kept, acceptance = raw, config, Acceptance(True, "")
     if is_fused(model) and config.accept == "validation" and trained.anchor is not None:
         closed_config = config.model_copy(
-            update={"model": config.model.model_copy(update={"fusion": config.model._part("fusion", "none")})}
+            update={"model": config.model.model_copy(update={"fusion": config_class("fusion", "none")()})}
         )
         closed = build_model(closed_config, data.schema)
         own = closed.state_dict()
@@ -220,7 +227,8 @@ def tell(result: dict[str, Any]) -> None:
     """Print a run's result for people."""
     test = result["metrics"]["test"]
     interval = f" [{test['mse_low']:.4f}, {test['mse_high']:.4f}]" if "mse_low" in test else ""
-    say(f"test mse {test['mse']:.4f}{interval}, mae {test['mae']:.4f} ({result['unit']}, {result['windows']['test']} windows)")
+    say(f"test mse {test['mse']:.4f}{interval}, mae {test['mae']:.4f} ({result['windows']['test']} windows)")
+    say(f"unit: {result['unit']}")
     for name, scores in result["baselines"].items():
         say(f"  {name:<22} mse {scores['mse']:.4f}, mae {scores['mae']:.4f}")
     if result["accepted"] is not None:

@@ -16,7 +16,18 @@ from plait.core.errors import ConfigError, FileError, suggest
 from plait.runs.config import RunConfig
 from plait.training.checkpoint import write_file, write_json
 
-PACKAGES = ("plait", "torch", "numpy", "pandas", "scipy", "scikit-learn", "accelerate", "transformers", "safetensors", "pydantic")
+PACKAGES = (
+    "plait",
+    "torch",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "accelerate",
+    "transformers",
+    "safetensors",
+    "pydantic",
+)
 
 
 def config_text(config: RunConfig) -> str:
@@ -32,7 +43,9 @@ def new_folder(config: RunConfig, out: str | None, root: str = "runs", verb: str
     folder = Path(out) if out else Path(root) / name
     try:
         if out and folder.exists() and any(folder.iterdir()):
-            raise FileError("is there already and is not empty", where=str(folder), fix="give a new --out, or --resume it")
+            raise FileError(
+                "is there already and is not empty", where=str(folder), fix="give a new --out, or --resume it"
+            )
         number = 1
         while not out and folder.exists():
             number += 1
@@ -64,7 +77,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileError("no such file; the run has not ended", where=str(path), fix="plait train --resume RUN") from None
+        raise FileError(
+            "no such file; the run has not ended", where=str(path), fix="plait train --resume RUN"
+        ) from None
     except (OSError, ValueError) as error:
         raise FileError(f"can't be read: {error}", where=str(path)) from None
 
@@ -93,4 +108,6 @@ def environment() -> dict[str, Any]:
 def check_same(folder: Path, config: RunConfig) -> None:
     """Refuse to resume a run under another config."""
     if config_text(read_config(folder)) != config_text(config):
-        raise ConfigError("the config differs from the run's own", where=str(folder), fix="resume without other options")
+        raise ConfigError(
+            "the config differs from the run's own", where=str(folder), fix="resume without other options"
+        )

@@ -16,7 +16,12 @@ from plait.training.checkpoint import write_file
 
 
 def forecasts(
-    data: ForecastData, model: nn.Module, split: str, rows: NDArray[np.int64], batch_size: int, device: Any = "cpu"
+    data: ForecastData,
+    model: nn.Module,
+    split: str,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    device: Any = "cpu",
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """The forecasts of windows in original units, in parts: (origins (n,), values (n, p, v))."""
     model.eval()

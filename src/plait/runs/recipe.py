@@ -44,7 +44,9 @@ def load_recipe(name: str) -> Recipe:
         if isinstance(base, str) and base in recipe_names():
             known = load_recipe(base)
             return replace(known, config=config)
-        raise ConfigError(f"recipe {base!r} is none", where=f"{name}, field recipe", fix=suggest(str(base), recipe_names()))
+        raise ConfigError(
+            f"recipe {base!r} is none", where=f"{name}, field recipe", fix=suggest(str(base), recipe_names())
+        )
     if name not in recipe_names():
         raise ConfigError(f"no recipe {name!r}", fix=suggest(name, recipe_names()))
     data = yaml.parse(files("plait.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")

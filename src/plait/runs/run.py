@@ -45,14 +45,18 @@ class Run:
         """The data the run was trained on, read again from their source."""
         data = build_data(self.config)
         if data.schema.variates != self.schema.variates:
-            raise DataError(f"the data hold {data.schema.variates}, the run learned {self.schema.variates}", where="data")
+            raise DataError(
+                f"the data hold {data.schema.variates}, the run learned {self.schema.variates}", where="data"
+            )
         return data
 
     def scores(self, split: str) -> Scores:
         """Per-row scores of a split, computed anew."""
         size = self.config.training.eval_batch_size
         accelerator = accelerator_for(self.config, self.folder, trackers=False)
-        return evaluate(self.model.to(accelerator.device), self.config.task.build(), self.data, split, size, accelerator)
+        return evaluate(
+            self.model.to(accelerator.device), self.config.task.build(), self.data, split, size, accelerator
+        )
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """The metrics of a split with intervals, computed anew."""
@@ -73,7 +77,11 @@ class Run:
             return self._table(self.data, split, self.data.rows(split))
         else:
             table = self.data.table
-        lengths = {"lookback": self.schema.lookback, "horizon": self.schema.horizon, "text": self.config.data.text}
+        lengths = {
+            "lookback": self.schema.lookback,
+            "horizon": self.schema.horizon,
+            "text": self.config.data.text,
+        }
         config = self.config.model_copy(update={"data": self.config.data.model_copy(update=lengths)})
         data = build_data(config, table, self.scaling)
         return self._table(data, "ahead", data.rows("ahead")[-1:])
@@ -89,7 +97,9 @@ def load_run(path: str | Path) -> Run:
     folder = Path(path)
     read_config(folder)
     if not (folder / "model").is_dir():
-        raise FileError("holds no model; the run has not ended", where=str(folder), fix=f"plait train --resume {folder}")
+        raise FileError(
+            "holds no model; the run has not ended", where=str(folder), fix=f"plait train --resume {folder}"
+        )
     tensors, records = read_folder(folder / "model")
     config = validate(RunConfig, records["config"], str(folder / "model" / "config.json"))
     schema = Schema.from_json(records["schema"])

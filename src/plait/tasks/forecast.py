@@ -27,7 +27,14 @@ class ForecastTask:
     """Loss and scores in the standardised unit of the data, over all windows, steps and variates with equal weight."""
 
     metric = "mse"
-    baselines = ("last_value", "seasonal_naive", "seasonal_prior", "nlinear_ridge", "ridge_prior", "ridge_season_dummies")
+    baselines = (
+        "last_value",
+        "seasonal_naive",
+        "seasonal_prior",
+        "nlinear_ridge",
+        "ridge_prior",
+        "ridge_season_dummies",
+    )
 
     def __init__(self, loss: LossName = "mse") -> None:
         self.loss = loss

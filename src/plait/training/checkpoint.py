@@ -31,7 +31,9 @@ def write_file(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise FileError(
-            f"can't be written: {error.strerror}", where=str(path), fix="free disk space or mend the rights, then --resume"
+            f"can't be written: {error.strerror}",
+            where=str(path),
+            fix="free disk space or mend the rights, then --resume",
         ) from None
 
 

@@ -40,7 +40,7 @@ class TrainingConfig(Config):
     weight_decay: float = Field(0.01, ge=0)
     """Weight decay of AdamW, on matrices only."""
     schedule: Literal["constant", "cosine", "one_cycle", "halving"] = "cosine"
-    """Learning rate over the steps of a stage: constant; half a cosine to 0; up over `warmup` and a cosine down from a 25th; halved each epoch."""
+    """Rate over a stage's steps: constant; half a cosine to 0; a rise from a 25th, then a cosine; halved each epoch."""
     warmup: float = Field(0.0, ge=0, lt=1)
     """Share of a stage's steps over which the rate rises (one_cycle: 0.3 if 0)."""
     clip: float = Field(1.0, ge=0)

@@ -179,7 +179,7 @@ class Trainer:
                     sums[0], sums[1] = sums[0] + float(total.detach()), sums[1] + float(weight)
                 if not torch.isfinite(torch.as_tensor(loss)):
                     raise NumericsError(
-                        f"the loss is {float(loss)} at step {self.position.step}, rows {parts[number][:5].tolist()} ...",
+                        f"the loss is {float(loss)} at step {self.position.step}, rows {parts[number][:5].tolist()}...",
                         where=f"stage {stage.name}",
                         fix="the last checkpoint is good; lower training.lr, or check these rows with plait data check",
                     )
@@ -253,7 +253,11 @@ class Trainer:
     def _maybe_save(self) -> None:
         stop = signals.asked()
         every = self.config.checkpoint_steps
-        due = self.position.step % every == 0 if every else time.monotonic() - self.saved_at > self.config.checkpoint_seconds
+        due = (
+            self.position.step % every == 0
+            if every
+            else time.monotonic() - self.saved_at > self.config.checkpoint_seconds
+        )
         if due or stop:
             self._save()
         if stop:
@@ -263,7 +267,11 @@ class Trainer:
         if not self.main:
             return
         tensors, data = rng_state()
-        groups: dict[str, Mapping[str, Tensor]] = {"model": self.bare.state_dict(), "rng": tensors, **self.weights}
+        groups: dict[str, Mapping[str, Tensor]] = {
+            "model": self.bare.state_dict(),
+            "rng": tensors,
+            **self.weights,
+        }
         if self.optimizer is not None:
             groups["optimizer"] = optimizer_tensors(getattr(self.optimizer, "optimizer", self.optimizer))
         self.checkpoints.save(self.position.step, groups, {"position": asdict(self.position), "rng": data})

@@ -17,7 +17,7 @@ class TextConfig(Config):
     content: str = "text"
     """Column of the text."""
     dates: list[str] | None = None
-    """Date columns; a text is available at the latest of them. Unset: those of available_at, date, start_date, end_date that exist."""
+    """Date columns, a text is available at the latest; unset: available_at, date, start_date, end_date if there."""
     lag_days: float = Field(0.0, ge=0)
     """Days after its date before a text may be used."""
     newest: int = Field(4, ge=1)
@@ -30,7 +30,7 @@ class TextConfig(Config):
     """One state a unit (over its present tokens), or one a token."""
     max_tokens: int = Field(32, ge=1)
     """Tokens of a unit beyond these are cut."""
-    embedder: Annotated[Any, PartOf("embedders")] = {"kind": "wordllama"}  # noqa: RUF012
+    embedder: Annotated[Any, PartOf("embedders")] = {"kind": "wordllama"}
     """The frozen model of the states."""
     placebo: bool = False
     """Permute the texts within each split, without a fixed point, before anything reads them."""
