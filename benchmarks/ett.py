@@ -50,18 +50,16 @@ def page(results: list[dict], machine: dict) -> str:
             f"| itransformer | {r['seed']} | {test['mse']:.4f} | {test['mse_low']:.4f} .. {test['mse_high']:.4f} | "
             f"{test['mae']:.4f} | {r['metrics']['val']['mse']:.4f} | {r['total_s']:.0f} |"
         )
-    lines.append(
-        f"| **itransformer, mean** | {len(mse)} seeds | **{statistics.mean(mse):.4f}** (sd {statistics.stdev(mse):.4f}) | | "
-        f"**{statistics.mean(mae):.4f}** (sd {statistics.stdev(mae):.4f}) | | |"
-    )
+    means = [f"**{statistics.mean(values):.4f}** (sd {statistics.stdev(values):.4f})" for values in (mse, mae)]
+    lines.append(f"| **itransformer, mean** | {len(mse)} seeds | {means[0]} | | {means[1]} | | |")
     for name, scores in results[0]["baselines"].items():
         lines.append(f"| {name} | | {scores['mse']:.4f} | | {scores['mae']:.4f} | {scores['val_mse']:.4f} | |")
     met = "met" if statistics.mean(mse) <= GOAL else "**not met**"
     lines += [
         "",
         f"Goal: mean MSE <= {GOAL}: {met}. Intervals: circular block bootstrap over forecast origins, blocks of 192.",
-        f"{results[0]['parameters']:,} parameters. Machine: {machine['cores']} cores, {machine['threads']} torch threads, "
-        f"torch {machine['packages']['torch']}, Python {machine['python']}.",
+        f"{results[0]['parameters']:,} parameters. Machine: {machine['cores']} cores, {machine['threads']} torch",
+        f"threads, torch {machine['packages']['torch']}, Python {machine['python']}.",
         "",
     ]
     return "\n".join(lines)

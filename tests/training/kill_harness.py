@@ -89,7 +89,12 @@ def outcome(folder: Path) -> dict[str, str]:
         return [timeless(v) for v in data] if isinstance(data, list) else data
 
     found = {}
-    for name in ("model/weights.safetensors", "model/preprocessing.safetensors", "scores.safetensors", "predictions.csv"):
+    for name in (
+        "model/weights.safetensors",
+        "model/preprocessing.safetensors",
+        "scores.safetensors",
+        "predictions.csv",
+    ):
         found[name] = (folder / name).read_bytes()
     found["metrics.json"] = json.dumps(timeless(json.loads((folder / "metrics.json").read_text()))).encode()
     lines = [timeless(json.loads(line)) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -97,7 +102,9 @@ def outcome(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
 
 
-def chain(root: Path, name: str, kills: list[str], seconds: float, rng: random.Random) -> tuple[dict[str, str], list[str]]:
+def chain(
+    root: Path, name: str, kills: list[str], seconds: float, rng: random.Random
+) -> tuple[dict[str, str], list[str]]:
     """One run that suffers the given kills and is then resumed to its end; returns its outcome and the kills that hit."""
     folder = root / name
     hits = []

@@ -21,6 +21,9 @@ class FieldInfo:
     meaning: str
     choices: tuple[str, ...] = ()
     boolean: bool = False
+    required: bool = False
+    items: "tuple[FieldInfo, ...]" = ()
+    """Of a list of configs, the fields of each."""
 
     @property
     def leaf(self) -> str:
@@ -28,25 +31,28 @@ class FieldInfo:
         return self.path.rsplit(".", 1)[-1]
 
 
-def walk(cls: type[Config], raw: Mapping[str, Any], prefix: str = "") -> Iterator[FieldInfo]:
-    """The fields of a config class, those of parts as the kinds in `raw` choose them."""
+def walk(cls: type[Config], given: Any, prefix: str = "") -> Iterator[FieldInfo]:
+    """The fields of a config class, those of parts as the kinds in the mapping `given` choose them."""
+    raw = given if isinstance(given, Mapping) else {}
     for name, field in cls.model_fields.items():
         path = f"{prefix}{name}"
         default = raw[name] if name in raw else field.get_default(call_default_factory=True)
         room = part_room(field.annotation, field.metadata)
-        meaning = (field.description or "").strip()
+        meaning = " ".join((field.description or "").split())
         if room:
             yield from _part(path, room, default, meaning)
         elif (inner := config_of(field.annotation)) is not None and get_origin(field.annotation) is not list:
-            given = default.model_dump(mode="json") if isinstance(default, Config) else default
-            yield from walk(type(default) if isinstance(default, Config) else inner, given or {}, f"{path}.")
+            if isinstance(default, Config):
+                inner, default = type(default), default.model_dump(mode="json")
+            yield from walk(inner, default, f"{path}.")
         elif name != "kind":
             if isinstance(default, list):
                 default = [v.model_dump(mode="json") if isinstance(v, Config) else v for v in default]
-            choices = _choices(field.annotation)
+            items = tuple(walk(inner, {})) if inner is not None else ()
+            required = default is PydanticUndefined
             yield FieldInfo(
-                path, type_words(field.annotation), None if default is PydanticUndefined else default, meaning, choices,
-                field.annotation is bool,
+                path, type_words(field.annotation), None if required else default, meaning, _choices(field.annotation),
+                field.annotation is bool, required, items,
             )  # fmt: skip
 
 
@@ -79,5 +85,7 @@ def type_words(annotation: Any) -> str:
         )
     if origin is list:
         return f"list of {type_words(inner[0])}"
+    if config_of(annotation):
+        return "mappings"
     names = {int: "integer", float: "number", str: "text", bool: "true or false"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -25,7 +25,7 @@ from plait.runs.assemble import (
     start_from_ridge,
 )
 from plait.runs.config import RunConfig
-from plait.runs.folder import write_start
+from plait.runs.folder import config_text, write_start
 from plait.runs.forecasts import page_samples, write_predictions
 from plait.training.checkpoint import write_file, write_folder, write_json
 from plait.training.evaluate import Scores, evaluate
@@ -53,6 +53,8 @@ def fit(config: RunConfig, folder: Path, table: Any = None, data: ForecastData |
         write_start(folder, config)
     if data is None:
         data = build_data(config, table, progress=_encoding_progress())
+    config = config.model_copy(update={"model": config.model.resolve(data.schema)})
+    write_file(folder / "config.yaml", config_text(config).encode())
     model = build_model(config, data.schema)
     strength = start_from_ridge(model, data)
     accelerator = accelerator_for(config, folder)

@@ -1,6 +1,7 @@
 """Recipes: a YAML file each, with sizes and aliases, and the overrides a user lays over them."""
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -10,8 +11,11 @@ from typing import Any
 from plait.core import yaml
 from plait.core.config import validate
 from plait.core.errors import ConfigError, suggest
+from plait.core.yaml import Written
 from plait.runs.config import RunConfig
 from plait.runs.fields import FieldInfo, walk
+
+Overrides = list[tuple[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Recipe:
     ignored: tuple[str, ...]
     modality: str
     arms: dict[str, dict[str, Any]]
+    source: str
+    """The name or file the config came from."""
 
 
 def recipe_names() -> list[str]:
@@ -37,22 +43,21 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name: str) -> Recipe:
-    """A recipe by name, or a config file by path (`run.yaml`), which is a recipe without sizes of its own."""
+    """A recipe by name, or a config file by path (`run.yaml`), which is its recipe with another config."""
     if name.endswith((".yaml", ".yml")) or "/" in name:
         config = yaml.read(Path(name))
         base = config.get("recipe")
-        if isinstance(base, str) and base in recipe_names():
-            known = load_recipe(base)
-            return replace(known, config=config)
-        raise ConfigError(
-            f"recipe {base!r} is none", where=f"{name}, field recipe", fix=suggest(str(base), recipe_names())
-        )
+        if base not in recipe_names():
+            what = "field 'recipe' must be given" if base is None else f"no recipe {base!r}"
+            raise ConfigError(what, where=f"{name}, recipe", fix=suggest(str(base), recipe_names()))
+        return replace(load_recipe(str(base)), config=config, source=name)
     if name not in recipe_names():
-        raise ConfigError(f"no recipe {name!r}", fix=suggest(name, recipe_names()))
+        files_here = [path.name for path in Path().glob("*.yaml")]
+        raise ConfigError(f"no recipe {name!r}", fix=suggest(name, [*recipe_names(), *files_here]))
     data = yaml.parse(files("plait.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
     return Recipe(
         name, data["about"], {"recipe": name, **data["config"]}, data["sizes"], data.get("demo", {}),
-        data["aliases"], tuple(data.get("ignored", ())), data["compare"]["modality"], data["compare"]["arms"],
+        data["aliases"], tuple(data.get("ignored", ())), data["compare"]["modality"], data["compare"]["arms"], name,
     )  # fmt: skip
 
 
@@ -62,6 +67,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     if "kind" in over and over["kind"] != out.get("kind"):
         out = {}
     for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(out.get(key), str):
+            out[key] = {"kind": out[key]}
         if isinstance(value, Mapping) and isinstance(out.get(key), Mapping):
             out[key] = merge(out[key], value)
         else:
@@ -79,8 +86,10 @@ def raw_config(recipe: Recipe, size: str | None = None) -> dict[str, Any]:
 
 
 def put(raw: dict[str, Any], path: str, value: Any) -> None:
-    """Set the field at a dotted path; a changed `kind` replaces its part."""
+    """Set the field at a dotted path; a changed `kind` replaces its part, and the kind null leaves the part out."""
     *parents, leaf = path.split(".")
+    if leaf == "kind" and value is None:
+        return put(raw, ".".join(parents), None)
     node = raw
     for step in parents:
         inner = node.get(step)
@@ -95,61 +104,110 @@ def put(raw: dict[str, Any], path: str, value: Any) -> None:
     node[leaf] = value
 
 
-def names_of(raw: Mapping[str, Any], recipe: Recipe) -> tuple[dict[str, FieldInfo], dict[str, str]]:
-    """All fields by path, and every short name (alias or unique leaf) with the path it stands for."""
+@dataclass(frozen=True)
+class Names:
+    """All fields of a config by path, and every short name (alias or unique last name) with the path it stands for."""
+
+    fields: dict[str, FieldInfo]
+    short: dict[str, str]
+
+    def find(self, name: str) -> str | None:
+        """The path of a full path, an alias, a unique last name or a part (for its kind); `-` and `_` are the same."""
+        wanted = name.replace("-", "_")
+        places = (wanted, self.short.get(wanted, wanted), f"{wanted}.kind")
+        return next((path for path in places if path in self.fields), None)
+
+    def switches(self) -> set[str]:
+        """The names that may stand without a value."""
+        last = {field.leaf for field in self.fields.values() if field.boolean}
+        every = {**{name: name for name in self.fields}, **self.short}
+        known = {name: self.fields[path].boolean for name, path in every.items() if path in self.fields}
+        return {name for name in {*last, *known} if known.get(name, True)}
+
+
+def names_of(raw: Mapping[str, Any], recipe: Recipe) -> Names:
+    """The names of the fields that a config has with the kinds it chooses."""
     fields = {field.path: field for field in walk(RunConfig, raw)}
-    short: dict[str, str] = {}
-    seen: dict[str, int] = {}
-    for path, field in fields.items():
-        seen[field.leaf] = seen.get(field.leaf, 0) + 1
-        short[field.leaf] = path
-    short = {leaf: path for leaf, path in short.items() if seen[leaf] == 1}
-    short |= {alias.replace("-", "_"): path for alias, path in recipe.aliases.items()}
-    return fields, short
+    count = Counter(field.leaf for field in fields.values())
+    short = {field.leaf: path for path, field in fields.items() if count[field.leaf] == 1}
+    return Names(fields, short | {alias.replace("-", "_"): path for alias, path in recipe.aliases.items()})
 
 
-def find(name: str, raw: Mapping[str, Any], recipe: Recipe) -> str:
-    """The path a name stands for: a full path, an alias or a unique last name; `-` and `_` are the same."""
-    wanted = name.replace("-", "_")
-    fields, short = names_of(raw, recipe)
-    if wanted in fields:
-        return wanted
-    if wanted in short:
-        return short[wanted]
-    if f"{wanted}.kind" in fields:
-        return f"{wanted}.kind"
-    shared = sorted(path for path, field in fields.items() if field.leaf == wanted)
-    if shared:
-        raise ConfigError(f"--{name} could be any of {', '.join(shared)}", fix="write the whole name")
-    raise ConfigError(f"no field --{name}", fix=suggest(wanted, [*fields, *short]))
-
-
-def apply(raw: dict[str, Any], recipe: Recipe, overrides: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Lay named values over a config: kinds first, so that the fields of a chosen part can be named in any order."""
-    waiting = list(overrides)
-    for last in (False, True):
-        for name, value in list(waiting):
+def needs(path: str, raw: Mapping[str, Any], last: str = "") -> list[str]:
+    """Which kinds have the field that these have not: `data.root needs --data.kind ett`; also by its last name."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for part in [field for field in walk(RunConfig, raw) if field.path.endswith(".kind")]:
+        for kind in part.choices:
+            trial = merge(raw, {})
+            put(trial, part.path, kind)
             try:
-                path = find(name, raw, recipe)
-            except ConfigError:
-                if last:
-                    raise
+                fields = [f for f in walk(RunConfig, trial) if f.path.startswith(part.path.removesuffix("kind"))]
+            except ConfigError:  # a kind whose package is not installed
                 continue
-            if path.endswith(".kind") or last:
-                put(raw, path, _as_typed(path, value, raw, recipe))
-                waiting.remove((name, value))
+            for field in fields:
+                if field.path == path or field.leaf == last:
+                    found.setdefault((field.path, part.path), []).append(kind)
+    return [f"{field} needs --{part} {' or '.join(some)}" for (field, part), some in found.items()]
+
+
+def choose_kinds(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> Overrides:
+    """Lay the named kinds over a config, the outermost part first, whose kind decides which parts it has; returns the
+    other overrides.
+    """
+    waiting = list(overrides)
+    while True:
+        names = names_of(raw, recipe)
+        paths = [names.find(name) or "" for name, _ in waiting]
+        chosen = [(path.count("."), number) for number, path in enumerate(paths) if path.endswith(".kind")]
+        if not chosen:
+            return waiting
+        number = min(chosen)[1]
+        path, kind = paths[number], _as_typed(names.fields[paths[number]], waiting.pop(number)[1])
+        if kind is not None and kind not in names.fields[path].choices:
+            raise ConfigError(f"no kind {kind!r}", where=path, fix=suggest(str(kind), names.fields[path].choices))
+        put(raw, path, kind)
+
+
+def apply(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> dict[str, Any]:
+    """Lay named values over a config: kinds first, so that the fields of a chosen part can be named in any order."""
+    others = choose_kinds(raw, recipe, overrides)
+    names = names_of(raw, recipe)
+    for name, value in others:
+        path = names.find(name)
+        if path is None:
+            raise _unknown(name, names, raw, recipe)
+        typed = _as_typed(names.fields[path], value)
+        if path == "recipe" and typed != recipe.name:
+            raise ConfigError(f"this is a config of {recipe.name}", where="--recipe", fix="name another recipe instead")
+        put(raw, path, typed)
     return raw
 
 
-def _as_typed(path: str, value: Any, raw: Mapping[str, Any], recipe: Recipe) -> Any:
-    # On a command line 96 may mean the text "96", and 1 the number 1.0: the field's type decides.
-    field = names_of(raw, recipe)[0].get(path)
-    if field is not None and isinstance(value, int | float) and not isinstance(value, bool) and "text" in field.type:
+def _unknown(name: str, names: Names, raw: Mapping[str, Any], recipe: Recipe) -> ConfigError:
+    wanted = name.replace("-", "_")
+    shared = sorted(path for path, field in names.fields.items() if field.leaf == wanted)
+    if len(shared) > 1:
+        return ConfigError(f"--{name} could be any of {', '.join(shared)}", fix="write the whole name")
+    elsewhere = needs(names.short.get(wanted, wanted), raw, wanted)
+    leaves = {field.leaf for field in names.fields.values()}
+    fix = "; ".join(elsewhere) or suggest(wanted, {*names.fields, *names.short, *leaves})
+    return ConfigError(f"no field --{name}", fix=fix)
+
+
+def _as_typed(field: FieldInfo, value: Any) -> Any:
+    # A path may look like a number or a mapping: a text field takes what is written as it stands, all others read YAML.
+    if not isinstance(value, Written):
+        return value
+    if field.type == "text":
         return str(value)
-    return value
+    if field.type == "text or null" or field.path.endswith(".kind"):
+        return None if value == "null" else str(value)
+    if not value:
+        raise ConfigError(f"--{field.path} needs a value")
+    return yaml.parse(str(value), f"--{field.path}")
 
 
-def resolve(recipe: Recipe, size: str | None = None, overrides: list[tuple[str, Any]] | None = None) -> RunConfig:
+def resolve(recipe: Recipe, size: str | None = None, overrides: Overrides | None = None) -> RunConfig:
     """The checked config of a run."""
     raw = apply(raw_config(recipe, size), recipe, overrides or [])
-    return validate(RunConfig, raw, recipe.name)
+    return validate(RunConfig, raw, recipe.source)

@@ -173,17 +173,17 @@ class Trainer:
             with nullcontext() if last or world == 1 else self.accelerator.no_sync(self.model):
                 output = self.model(batch)
                 named = self.task.losses(output, batch)
-                loss = sum(total / weights[name] for name, (total, _) in named.items())
+                loss = torch.stack([total / weights[name] for name, (total, _) in named.items()]).sum()
                 for name, (total, weight) in named.items():
                     sums = self.position.sums.setdefault(name, [0.0, 0.0])
                     sums[0], sums[1] = sums[0] + float(total.detach()), sums[1] + float(weight)
-                if not torch.isfinite(torch.as_tensor(loss)):
+                if not torch.isfinite(loss):
                     raise NumericsError(
-                        f"the loss is {float(loss)} at step {self.position.step}, rows {parts[number][:5].tolist()}...",
+                        f"the loss is {loss.item()} at step {self.position.step}, rows {parts[number][:5].tolist()}...",
                         where=f"stage {stage.name}",
                         fix="the last checkpoint is good; lower training.lr, or check these rows with plait data check",
                     )
-                if torch.as_tensor(loss).requires_grad:
+                if loss.requires_grad:
                     self.accelerator.backward(loss * world)
         if self.config.clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)

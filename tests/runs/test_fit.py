@@ -1,0 +1,161 @@
+"""Runs end in folders that load, predict in the unit of the data, and close the text path when it is not accepted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import plait
+from plait.core.errors import ConfigError, FileError, PlaitError
+from plait.runs.assemble import build_data, build_model, start_from_ridge
+from plait.runs.fit import accept, fit
+from plait.runs.recipe import load_recipe, resolve
+from plait.runs.run import Run, load_run
+
+SMALL: list[tuple[str, Any]] = [
+    ("data.weeks", 420), ("train-epochs", 1), ("batch-size", 64), ("trackers", []), ("device", "cpu"),
+]  # fmt: skip
+
+
+def _run(folder: Path, *fields: tuple[str, Any]) -> Run:
+    folder.mkdir(parents=True)
+    fit(resolve(load_recipe("chimera"), "tiny", [*SMALL, *fields]), folder)
+    return load_run(folder)
+
+
+@pytest.fixture(scope="module")
+def rejected(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on the control, whose text has nothing to say."""
+    return _run(tmp_path_factory.mktemp("runs") / "control", ("data.signal", False))
+
+
+@pytest.fixture(scope="module")
+def always(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _run(tmp_path_factory.mktemp("runs") / "always", ("accept", "always"))
+
+
+def test_a_text_path_without_a_shown_gain_is_closed_and_equals_the_anchor(rejected: Run, tmp_path: Path) -> None:
+    assert rejected.metrics["accepted"] is False
+    assert (
+        "against the anchor alone" in rejected.metrics["acceptance"] or "not enough" in rejected.metrics["acceptance"]
+    )
+    assert rejected.config.model.fusion.kind == "none"
+    anchor = _run(tmp_path / "anchor", ("data.signal", False), ("fusion", "none"))
+    assert anchor.metrics["accepted"] is None
+    own, other = rejected.model.state_dict(), anchor.model.state_dict()
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[k], other[k]) for k in own)
+    assert rejected.metrics["metrics"]["test"] == anchor.metrics["metrics"]["test"]
+    assert rejected.metrics["raw"]["test"] != rejected.metrics["metrics"]["test"]
+
+
+def test_a_loaded_run_scores_and_predicts_as_it_did(always: Run) -> None:
+    assert always.config.model.fusion.kind == "cross_attention"
+    assert always.evaluate("test")["mse"] == pytest.approx(always.metrics["metrics"]["test"]["mse"], rel=1e-6)
+    stored = pd.read_csv(always.folder / "predictions.csv")
+    again = always.predict(split="test")
+    np.testing.assert_allclose(again.filter(like="h").to_numpy(), stored.filter(like="h").to_numpy(), rtol=1e-5)
+
+
+def test_predictions_are_in_the_unit_of_the_data_and_score_to_the_metric(always: Run) -> None:
+    stored = pd.read_csv(always.folder / "predictions.csv")
+    data = always.data
+    assert len(stored) == len(data.rows("test"))
+    ahead = data.origins["test"][:, None] + np.arange(1, data.horizon + 1)
+    error = (stored[[f"h{h}" for h in range(1, 13)]].to_numpy() - data.table.values[ahead, 0]) / data.scaling.sd[0]
+    assert (error**2).mean() == pytest.approx(always.metrics["metrics"]["test"]["mse"], rel=1e-4)
+    assert stored["origin"][0] == str(data.table.times[data.origins["test"][0]])
+
+
+def test_the_folder_holds_what_it_should(always: Run) -> None:
+    names = {p.name for p in always.folder.iterdir()}
+    assert names >= {
+        "config.yaml", "environment.json", "splits.json", "metrics.jsonl", "metrics.json", "predictions.csv",
+        "checkpoints", "model", "scores.safetensors", "page.json",
+    }  # fmt: skip
+    scores = load_file(always.folder / "scores.safetensors")
+    total = scores["final.test.se"].sum() / scores["final.test.n"].sum()
+    assert float(total) == pytest.approx(always.metrics["metrics"]["test"]["mse"])
+    assert set(always.metrics["baselines"]) == {
+        "last_value", "seasonal_naive", "seasonal_prior", "nlinear_ridge", "ridge_prior", "ridge_season_dummies",
+    }  # fmt: skip
+
+
+def test_a_flipped_byte_anywhere_in_the_model_is_refused(always: Run, tmp_path: Path) -> None:
+    import shutil
+
+    for name in ("weights.safetensors", "preprocessing.safetensors", "config.json", "schema.json", "manifest.json"):
+        copy = tmp_path / name
+        shutil.copytree(always.folder, copy)
+        content = bytearray((copy / "model" / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / "model" / name).write_bytes(content)
+        with pytest.raises(PlaitError):
+            load_run(copy)
+
+
+def test_the_ridge_start_is_the_closed_form_on_the_same_windows(tmp_path: Path) -> None:
+    config = resolve(load_recipe("chimera"), "tiny", [
+        *SMALL, ("backbone", "linear"), ("fusion", "none"), ("model.series.marks", False),
+    ])  # fmt: skip
+    data = build_data(config)
+    model = build_model(config, data.schema)
+    start_from_ridge(model, data)
+    from plait.baselines import FORECASTS
+
+    with torch.no_grad():
+        point = model.eval()(data.batch("test", data.rows("test"))).prediction.point.numpy()
+    np.testing.assert_allclose(point, FORECASTS["nlinear_ridge"](data.panel())["test"], atol=2e-4)
+
+
+def test_acceptance_needs_a_stage_of_the_anchor_alone(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"present: \[series\].*accept: always"):
+        _run(tmp_path / "x", ("training.stages", [{"name": "all"}]))
+
+
+def test_acceptance_is_the_interval_of_the_validation_gain() -> None:
+    rng = np.random.default_rng(0)
+    rows = 400
+    anchor = {"se": 1 + rng.random(rows), "n": np.ones(rows)}
+    better = {"se": 0.8 * anchor["se"], "n": np.ones(rows)}
+    noise = {"se": anchor["se"] + rng.normal(0, 0.5, rows), "n": np.ones(rows)}
+    assert accept(better, anchor, "mse", 12).accepted
+    assert not accept(noise, anchor, "mse", 12).accepted
+    assert not accept(anchor, anchor, "mse", 12).accepted
+    few = {k: v[:95] for k, v in better.items()}, {k: v[:95] for k, v in anchor.items()}
+    assert "not enough data" in accept(*few, "mse", 12).reason
+
+
+def test_frames_train_load_and_forecast_beyond_their_end(tmp_path: Path) -> None:
+    days = pd.date_range("2020-01-01", periods=160, freq="D")
+    wave = np.sin(np.arange(160) * 2 * np.pi / 7)
+    frame = pd.DataFrame({"date": days, "sales": 100 + 10 * wave, "visits": 5 * wave})
+    texts = pd.DataFrame({"date": days[::2], "text": [f"Report {i}. All is well." for i in range(80)]})
+    run = plait.fit(
+        "chimera", frame, texts, out=str(tmp_path / "run"), size="tiny", lookback=14, pred_len=7, train_epochs=2,
+        accept="always", trackers=[], device="cpu",
+    )  # fmt: skip
+    forecast = plait.load_run(run.folder).predict(frame, texts)
+    assert forecast["origin"].tolist() == ["2020-06-08T00:00:00"] * 2
+    assert forecast["variate"].tolist() == ["sales", "visits"]
+    sales = forecast.iloc[0][[f"h{h}" for h in range(1, 8)]].to_numpy(dtype=float)
+    assert 85 < sales.min() < sales.max() < 115
+    assert (run.folder / "report.html").exists()
+    with pytest.raises(FileError, match="not empty"):
+        plait.fit("chimera", frame, texts, out=str(run.folder), size="tiny")
+
+
+def test_a_run_that_is_none_and_one_that_has_not_ended_say_so(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no such run"):
+        load_run(tmp_path / "absent")
+    (tmp_path / "half").mkdir()
+    with pytest.raises(FileError, match=r"no config\.yaml"):
+        load_run(tmp_path / "half")
+    (tmp_path / "half" / "config.yaml").write_text(json.dumps({"recipe": "chimera", "data": {"kind": "planted"}, "model": {"kind": "chimera"}}))  # fmt: skip
+    with pytest.raises(FileError, match="--resume"):
+        load_run(tmp_path / "half")
