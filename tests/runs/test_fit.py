@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 import plait
 from plait.core.errors import ConfigError, FileError, PlaitError
+from plait.runs.acceptance import accept
 from plait.runs.assemble import build_data, build_model, start_from_ridge
-from plait.runs.fit import accept, fit
+from plait.runs.fit import fit
 from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
 
@@ -124,11 +125,11 @@ def test_acceptance_is_the_interval_of_the_validation_gain() -> None:
     anchor = {"se": 1 + rng.random(rows), "n": np.ones(rows)}
     better = {"se": 0.8 * anchor["se"], "n": np.ones(rows)}
     noise = {"se": anchor["se"] + rng.normal(0, 0.5, rows), "n": np.ones(rows)}
-    assert accept(better, anchor, "mse", 12).accepted
-    assert not accept(noise, anchor, "mse", 12).accepted
-    assert not accept(anchor, anchor, "mse", 12).accepted
+    assert accept(better, anchor, "se", 12).accepted
+    assert not accept(noise, anchor, "se", 12).accepted
+    assert not accept(anchor, anchor, "se", 12).accepted
     few = {k: v[:95] for k, v in better.items()}, {k: v[:95] for k, v in anchor.items()}
-    assert "not enough data" in accept(*few, "mse", 12).reason
+    assert "not enough data" in accept(*few, "se", 12).reason
 
 
 def test_frames_train_load_and_forecast_beyond_their_end(tmp_path: Path) -> None:
@@ -156,6 +157,7 @@ def test_a_run_that_is_none_and_one_that_has_not_ended_say_so(tmp_path: Path) ->
     (tmp_path / "half").mkdir()
     with pytest.raises(FileError, match=r"no config\.yaml"):
         load_run(tmp_path / "half")
-    (tmp_path / "half" / "config.yaml").write_text(json.dumps({"recipe": "chimera", "data": {"kind": "planted"}, "model": {"kind": "chimera"}}))  # fmt: skip
+    config = {"recipe": "chimera", "data": {"kind": "planted"}, "model": {"kind": "chimera"}}
+    (tmp_path / "half" / "config.yaml").write_text(json.dumps(config))
     with pytest.raises(FileError, match="--resume"):
         load_run(tmp_path / "half")

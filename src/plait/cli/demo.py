@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from plait.cli.verbs import tell_comparison
+from plait.cli.verdict import tell_comparison
 from plait.core.config import validate
 from plait.core.console import clock, say
 from plait.evaluation.compare import Comparison, Plan
@@ -23,6 +23,10 @@ def run_demo(folder: Path, seeds: int) -> dict[str, Any]:
     The control has the same series, bit for bit, and bulletins of an independent stream; its comparison stands under
     `control`.
     """
+    import torch
+
+    # These tensors are small: a second thread gains little on an idle machine and loses much on a busy one.
+    torch.set_num_threads(1)
     began = time.monotonic()
     recipe = load_recipe("chimera")
     results = {}
@@ -32,7 +36,11 @@ def run_demo(folder: Path, seeds: int) -> dict[str, Any]:
         place = folder if signal else folder / name
         place.mkdir(parents=True, exist_ok=True)
         write_start(place, config)
-        say("bulletins that announce coming level shifts:" if signal else "\nthe control: bulletins that announce nothing:")
+        say(
+            "bulletins that announce coming level shifts:"
+            if signal
+            else "\nthe control: bulletins that announce nothing:"
+        )
         plan = Plan(config, recipe.modality, recipe.arms, tuple(range(seeds)))
         results[name] = Comparison(plan, place).run()
         tell_comparison(results[name])

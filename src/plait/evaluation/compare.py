@@ -18,11 +18,13 @@ from plait.core.errors import ConfigError
 from plait.data.windows import ForecastData
 from plait.evaluation.verdict import Arm, verdict
 from plait.objectives.bootstrap import Bootstrap, RowScores, enough
+from plait.runs.acceptance import accept
 from plait.runs.assemble import build_data, build_model, stages_for
 from plait.runs.config import RunConfig
-from plait.runs.fit import SPLITS, accept, baseline_scores, fit
+from plait.runs.fit import fit
 from plait.runs.folder import read_json
 from plait.runs.recipe import merge
+from plait.runs.scores import SPLITS, baseline_scores, forecast_errors
 from plait.training.checkpoint import write_json
 from plait.training.evaluate import Scores
 
@@ -67,7 +69,6 @@ class Comparison:
                 fix="give data.text.path, or use plait train, which prints the baselines",
             )  # fmt: skip
         self.task: Any = plan.config.task.build()
-        self.key = {"mse": "se", "mae": "ae"}[self.task.metric]
         self.parameters: dict[str, int] = {}
 
     def _data(self, config: RunConfig) -> ForecastData:
@@ -131,10 +132,10 @@ class Comparison:
         if self.plan.config.accept == "always":
             return [True] * len(self.plan.seeds)
         pairs = zip(raw[arm]["val"], raw["anchor"]["val"], strict=True)
-        return [accept(fused, anchor, self.task.metric, self.data.horizon).accepted for fused, anchor in pairs]
+        return [accept(fused, anchor, self.task.score, self.data.horizon).accepted for fused, anchor in pairs]
 
     def _rows(self, seeds: list[Scores]) -> RowScores:
-        return RowScores(np.stack([s[self.key] for s in seeds]), seeds[0]["n"])
+        return RowScores(np.stack([s[self.task.score] for s in seeds]), seeds[0]["n"])
 
     def _arms(self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[bool]]) -> list[Arm]:
         arms = []
@@ -206,14 +207,7 @@ class Comparison:
             made["bag_of_words_ridge"] = bag_of_words_ridge(panel, text.contents, text.rows)
         if table.announced is not None:
             made["oracle"] = oracle(self.data)
-        return {name: {s: self._errors(panel, s, forecast[s]) for s in SPLITS} for name, forecast in made.items()}
-
-    @staticmethod
-    def _errors(panel: Any, split: str, forecast: Any) -> Scores:
-        error = (panel.targets(split) - forecast).reshape(len(forecast), -1)
-        known = ~np.isnan(error)
-        error = np.where(known, error, 0.0)
-        return {"se": (error**2).sum(1), "ae": np.abs(error).sum(1), "n": known.sum(1).astype(float)}
+        return {name: {s: forecast_errors(panel, s, forecast[s]) for s in SPLITS} for name, forecast in made.items()}
 
 
 def oracle(data: ForecastData) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def walk(cls: type[Config], given: Any, prefix: str = "") -> Iterator[FieldInfo]
             required = default is PydanticUndefined
             yield FieldInfo(
                 path, type_words(field.annotation), None if required else default, meaning, _choices(field.annotation),
-                field.annotation is bool, required, items,
+                bool in (field.annotation, *get_args(field.annotation)), required, items,
             )  # fmt: skip
 
 

@@ -197,6 +197,8 @@ def _unknown(name: str, names: Names, raw: Mapping[str, Any], recipe: Recipe) ->
 def _as_typed(field: FieldInfo, value: Any) -> Any:
     # A path may look like a number or a mapping: a text field takes what is written as it stands, all others read YAML.
     if not isinstance(value, Written):
+        if value is True and not field.boolean:
+            raise ConfigError(f"--{field.path} needs a value")
         return value
     if field.type == "text":
         return str(value)

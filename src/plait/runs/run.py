@@ -16,9 +16,9 @@ from plait.data.sources.csv import CsvConfig
 from plait.data.windows import ForecastData, Scaling
 from plait.runs.assemble import accelerator_for, build_data, build_model
 from plait.runs.config import RunConfig
-from plait.runs.fit import summarise
 from plait.runs.folder import read_config, read_json
 from plait.runs.forecasts import forecast_frame, forecasts
+from plait.runs.scores import summarise
 from plait.training.checkpoint import read_folder
 from plait.training.evaluate import Scores, evaluate
 

@@ -27,6 +27,8 @@ class ForecastTask:
     """Loss and scores in the standardised unit of the data, over all windows, steps and variates with equal weight."""
 
     metric = "mse"
+    score = "se"
+    """The per-row sum behind the metric."""
     baselines = (
         "last_value",
         "seasonal_naive",

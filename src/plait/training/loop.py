@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from plait.core import signals
 from plait.core.console import Progress, say
 from plait.core.errors import NumericsError
-from plait.core.protocols import Dataset, Task
+from plait.core.protocols import Dataset, Model, Task
 from plait.core.seeding import generator, seed_torch
 from plait.core.tokens import Batch
 from plait.training.checkpoint import Checkpoints, load_optimizer, optimizer_tensors, rng_state, set_rng_state
@@ -73,7 +73,7 @@ class Trainer:
     ) -> None:
         self.task, self.data, self.config, self.folder, self.seed = task, data, config, folder, seed
         self.accelerator = accelerator
-        self.bare = model
+        self.bare, self.required = model, cast(Model, model).required
         self.model: nn.Module = accelerator.prepare(model)
         self.main = bool(accelerator.is_main_process)
         self.checkpoints = Checkpoints(folder / "checkpoints", config.keep)
@@ -219,6 +219,7 @@ class Trainer:
     def _seen(self, batch: Batch, stage: StageConfig) -> Batch:
         if stage.present is not None:
             batch = batch.without(m for m in self.data.schema.streams if m not in stage.present)
+        batch.check(self.required)
         return batch.to(self.accelerator.device)
 
     def _validate(self, stage: StageConfig) -> float:
