@@ -105,7 +105,7 @@ def outcome(folder: Path) -> dict[str, str]:
 def chain(
     root: Path, name: str, kills: list[str], seconds: float, rng: random.Random
 ) -> tuple[dict[str, str], list[str]]:
-    """One run that suffers the given kills and is then resumed to its end; returns its outcome and the kills that hit."""
+    """One run that suffers kills and is then resumed to its end; returns its outcome and the kills that hit."""
     folder = root / name
     hits = []
     for kind in kills:

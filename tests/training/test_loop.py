@@ -17,8 +17,9 @@ from plait.models.chimera import Chimera, ChimeraConfig
 from plait.tasks.forecast import ForecastTask
 from plait.training.config import StageConfig, TrainingConfig
 from plait.training.evaluate import evaluate
-from plait.training.loop import Trained, Trainer
+from plait.training.loop import Trainer
 from plait.training.stages import build_optimizer, learning_rate, select
+from plait.training.state import Trained
 
 MODEL = {
     "kind": "chimera",

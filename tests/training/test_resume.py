@@ -1,4 +1,4 @@
-"""A run killed at any moment resumes to bit-identical weights and metrics; SIGTERM ends in order; faults lose nothing."""
+"""A run killed at any moment resumes to bit-identical weights and metrics; SIGTERM and faults lose nothing."""
 
 import json
 import os
@@ -85,7 +85,7 @@ def test_a_failed_write_leaves_the_last_checkpoint_good(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.os, call, full)
-        with pytest.raises(FileError, match="No space left.*last checkpoint is untouched.*--resume"):
+        with pytest.raises(FileError, match=r"No space left.*last checkpoint is untouched.*--resume"):
             _save(tmp_path, 2)
     found = Checkpoints(tmp_path, keep=2).latest()
     assert found is not None

@@ -13,7 +13,7 @@ from plait.runs.assemble import build_model
 from plait.runs.config import RunConfig
 from plait.training.config import TrainingConfig
 from plait.training.evaluate import Scores
-from plait.training.loop import Weights
+from plait.training.state import Weights
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from plait.runs.forecasts import page_samples, write_predictions
 from plait.runs.scores import SPLITS, baselines, summarise, write_scores
 from plait.training.checkpoint import write_file, write_folder, write_json
 from plait.training.evaluate import Scores, evaluate
-from plait.training.loop import Trained, Trainer
+from plait.training.loop import Trainer
+from plait.training.state import Trained
 
 
 def fit(config: RunConfig, folder: Path, table: Any = None, data: ForecastData | None = None) -> dict[str, Any]:

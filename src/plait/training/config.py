@@ -53,6 +53,8 @@ class TrainingConfig(Config):
     """Mixed precision."""
     trackers: list[str] = ["tensorboard"]
     """Where metrics go besides metrics.jsonl."""
+    log_steps: int = Field(50, ge=0)
+    """Optimiser steps between lines of metrics.jsonl; 0: a line an epoch only."""
     checkpoint_seconds: float = Field(20.0, ge=0)
     """Seconds between checkpoints."""
     checkpoint_steps: int = Field(0, ge=0)

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,33 +23,7 @@ from plait.training.checkpoint import Checkpoints, load_optimizer, optimizer_ten
 from plait.training.config import StageConfig, TrainingConfig
 from plait.training.evaluate import evaluate
 from plait.training.stages import build_optimizer, learning_rate, select
-
-Weights = dict[str, Tensor]
-
-
-@dataclass
-class Position:
-    """Where a training stands, all of it plain data: what a checkpoint's JSON holds."""
-
-    stage: int = 0
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    best: float | None = None
-    best_epoch: int = 0
-    stale: int = 0
-    sums: dict[str, list[float]] = field(default_factory=dict)
-    log_bytes: int = 0
-    done: bool = False
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training leaves: the best weights, those of the anchor alone if a stage trained it, and the history."""
-
-    best: Weights
-    anchor: Weights | None
-    position: Position
+from plait.training.state import Position, Trained, Weights, copy_weights
 
 
 class Trainer:
@@ -105,7 +79,7 @@ class Trainer:
             position.epoch = position.batch = position.stale = 0
             seed_torch(self.seed, "stage", stage.name)
             if self.config.ema:
-                self.weights["ema"] = _copy(self.bare)
+                self.weights["ema"] = copy_weights(self.bare)
             score = self._validate(stage)
             self._keep_best(score, 0)
             self._record({"event": "stage", "stage": stage.name, "parameters": len(names), "val": score})
@@ -141,11 +115,14 @@ class Trainer:
         while position.batch < per_epoch:
             rows = order[position.batch * size : (position.batch + 1) * size]
             at = position.epoch * per_epoch + position.batch
-            for group in getattr(self.optimizer, "param_groups", []):
-                group["lr"] = learning_rate(at, steps, per_epoch, stage, self.config)
-            self._step(rows, stage)
+            rate = learning_rate(at, steps, per_epoch, stage, self.config)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            losses = self._step(rows, stage)
             position.batch += 1
             position.step += 1
+            if self.config.log_steps and position.step % self.config.log_steps == 0:
+                self._record({"event": "step", "stage": stage.name, "step": position.step, "lr": rate, "train": losses})
             progress.update(at + 1, f"best val {position.best:.4f}" if position.best is not None else "")
             self._maybe_save()
         passed = time.monotonic() - began
@@ -162,11 +139,12 @@ class Trainer:
         })  # fmt: skip
         self._maybe_save()
 
-    def _step(self, rows: NDArray[np.int64], stage: StageConfig) -> None:
+    def _step(self, rows: NDArray[np.int64], stage: StageConfig) -> dict[str, float]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         parts = [part[rank::world] for part in np.array_split(rows, min(self.config.accumulate, len(rows)))]
         batches = [self._seen(self.data.batch("train", part), stage) for part in parts]
         weights = self._global_weights(batches)
+        losses = dict.fromkeys(weights, 0.0)
         self.optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
@@ -177,6 +155,7 @@ class Trainer:
                 for name, (total, weight) in named.items():
                     sums = self.position.sums.setdefault(name, [0.0, 0.0])
                     sums[0], sums[1] = sums[0] + float(total.detach()), sums[1] + float(weight)
+                    losses[name] = losses.get(name, 0.0) + float(total.detach()) / weights[name]
                 if not torch.isfinite(loss):
                     raise NumericsError(
                         f"the loss is {loss.item()} at step {self.position.step}, rows {parts[number][:5].tolist()}...",
@@ -193,6 +172,7 @@ class Trainer:
             for name, parameter in self.bare.named_parameters():
                 if parameter.requires_grad:
                     average[name].lerp_(parameter.detach(), 1 - self.config.ema)
+        return losses
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -200,7 +180,7 @@ class Trainer:
         if not self.config.ema:
             yield
             return
-        own = _copy(self.bare)
+        own = copy_weights(self.bare)
         self.bare.load_state_dict(self.weights["ema"])
         yield
         self.bare.load_state_dict(own)
@@ -234,7 +214,7 @@ class Trainer:
         # A stage begins with the best weights of the one before: they are its first candidate.
         if epoch == 0 or position.best is None or score < position.best:
             position.best, position.best_epoch, position.stale = score, epoch, 0
-            self.weights["best"] = _copy(self.bare)
+            self.weights["best"] = copy_weights(self.bare)
         else:
             position.stale += 1
 
@@ -245,7 +225,8 @@ class Trainer:
             file.write(json.dumps(entry) + "\n")
             file.flush()
             self.position.log_bytes = file.tell()
-        flat = {"val/score": entry["val"], **{f"train/{k}": v for k, v in entry.get("train", {}).items()}}
+        flat = {f"train/{entry['event']}/{name}": value for name, value in entry.get("train", {}).items()}
+        flat |= {name: entry[name] for name in ("val", "lr") if name in entry}
         self.accelerator.log(flat, step=self.position.step)
 
     def _late(self) -> bool:
@@ -294,7 +275,3 @@ class Trainer:
                 file.truncate(self.position.log_bytes)
         # A stage that has ended leaves no optimiser: the next one starts by itself.
         return tensors if "optimizer" in tensors else None
-
-
-def _copy(model: nn.Module) -> Weights:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
