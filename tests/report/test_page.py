@@ -2,65 +2,16 @@
 
 import json
 import re
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from page_parser import Page, check_whole, rows_of
 from plait.core.errors import FileError
-from plait.report.arms import Scale
-from plait.report.figures import Curve
 from plait.report.page import write_report
-from plait.report.wording import change, date, error
 
 HOSTILE = "<script>alert(1)</script>\"><img src=x onerror=alert(2)></svg>'<b>$x_$ & {{ 7 * 7 }}"
-VOID = {"meta", "img", "br", "hr", "link", "input"}
-
-
-class Page(HTMLParser):
-    """A page taken apart: its elements in order, their attributes, their text, and what was never closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.open: list[str] = []
-        self.pieces: list[tuple[str, str]] = []
-        self.wrong: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.pieces.append((self.open[-1] if self.open else "", data))
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(data for _, data in self.pieces).split())
-
-    def named(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def rows_of(html: str) -> list[str]:
-    """The text of each row of the first table of arms."""
-    table = html[html.index('<table class="arms">') :]
-    body = re.search(r"<tbody>(.*?)</tbody>", table, re.DOTALL)
-    assert body
-    return [Page(row).text for row in re.findall(r"<tr.*?</tr>", body[1], re.DOTALL)]
 
 
 def put(path: Path, data: Any) -> None:
@@ -174,32 +125,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def html(folder: Path) -> str:
     return write_report(folder).read_text(encoding="utf-8")
-
-
-def check_whole(html: str) -> Page:
-    """What every page must be: closed elements, one id once, nothing from elsewhere, no missing value in the open."""
-    page = Page(html)
-    assert not page.wrong
-    assert not page.open
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    names = {name for name, _ in page.tags}
-    assert not names & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
-    for _, attributes in page.tags:
-        assert not [name for name in attributes if name.startswith("on")]
-        for name in ("href", "src", "xlink:href", "action", "srcset", "poster"):
-            assert attributes.get(name, "#")[:1] == "#"
-            assert attributes.get(name, "#")[1:] in {"", *ids}
-    assert set(re.findall(r"url\(#([^)]*)\)", html)) <= set(ids)
-    assert "@import" not in html
-    assert not re.search(r"url\((?!#)", html)
-    shown = page.text + " ".join(value for _, attributes in page.tags for value in attributes.values())
-    assert not re.search(r"\b(None|nan|NaN|inf|undefined)\b", shown)
-    levels = [int(name[1]) for name, _ in page.tags if re.fullmatch(r"h[1-6]", name)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    return page
 
 
 def test_the_page_is_whole_and_needs_nothing_else(html: str) -> None:
@@ -435,51 +360,3 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileError, match=re.escape(name)):
         write_report(tmp_path / "run")
     assert not (tmp_path / "run" / "report.html").exists()
-
-
-def test_a_curve_counts_its_epochs_over_stages() -> None:
-    curve = Curve()
-    for entry in (
-        {"event": "stage", "stage": "one", "parameters": 3, "val": 0.9},
-        {"event": "epoch", "stage": "one", "epoch": 1, "train": {"mae": 0.8, "own": 7.0}, "val": 0.7},
-        {"event": "epoch", "stage": "one", "epoch": 2, "train": {"mae": 0.6, "own": 7.0}, "val": 0.75},
-        {"event": "stage", "stage": "two", "parameters": 5, "val": 0.7},
-        {"event": "epoch", "stage": "two", "epoch": 1, "train": {"mae": 0.5, "own": 7.0}, "val": 0.7},
-    ):
-        curve.add(entry)
-    assert curve.train == [(1, 0.8), (2, 0.6), (3, 0.5)]
-    assert curve.val == [(0, 0.9), (1, 0.7), (2, 0.75), (2, 0.7), (3, 0.7)]
-    assert [(stage["name"], stage["start"], stage["end"]) for stage in curve.stages] == [("one", 0, 2), ("two", 2, 3)]
-    assert curve.best == (1, 0.7)
-    assert curve.loss == "mae"
-
-
-def test_a_scale_places_values_and_cuts_what_lies_outside() -> None:
-    scale = Scale(-0.5, 1.5)
-    assert [scale.at(value) for value in (-0.5, 0.0, 0.5, 1.5, 9.0)] == [0.0, 25.0, 50.0, 100.0, 100.0]
-    bar = scale.bar(0.5, 0.0, 2.0)
-    assert bar == {"dot": 50.0, "left": 25.0, "width": 75.0, "beyond": False, "cut": True}
-    assert scale.bar(None, None, None) is None
-    assert [round(number, 9) for _, number in scale.ticks()] == [-0.5, 0.0, 0.5, 1.0, 1.5]
-    assert Scale.over([0.0, 0.0]).high > 0
-
-
-@pytest.mark.parametrize(
-    "made, words",
-    [
-        (change(-0.4378), "−43.8\u00a0%"),
-        (change(0.0004), "0.0\u00a0%"),
-        (change(-0.0004), "0.0\u00a0%"),
-        (change(12.5), "+1,250.0\u00a0%"),
-        (change(None), "not known"),
-        (error(0.10432), "0.1043"),
-        (error(0.0), "0.0000"),
-        (error(0.000123), "1.23e−04"),
-        (error(12345.6), "12,346"),
-        (date("2021-01-03T00:00:00"), "3 Jan 2021"),
-        (date("2021-12-31T23:05:00"), "31 Dec 2021 23:05"),
-        (date("some day"), "some day"),
-    ],
-)
-def test_numbers_and_dates_are_written_for_people(made: str, words: str) -> None:
-    assert made == words

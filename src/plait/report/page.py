@@ -1,8 +1,224 @@
-"""The report page."""
+"""The report: one self-contained HTML page from a run folder or a comparison folder."""
 
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from plait.core.errors import FileError, suggest
+from plait.report.arms import Scale, arm_table, card, change_axis, effects, run_table
+from plait.report.figures import Curve, forecast_figure, training_figure
+from plait.report.wording import SPLITS, Row, amount, change, count, date, error, headline, run_lead, share
+from plait.runs.folder import read_json
+from plait.training.checkpoint import write_file
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.html."""
-    return folder / "report.html"
+    """Write `report.html` into a run folder or a comparison folder, from the files that lie there."""
+    folder = Path(folder)
+    page = _comparison(folder) if (folder / "compare.json").is_file() else _run(folder)
+    path = folder / "report.html"
+    # A lone surrogate, which JSON can hold and UTF-8 can not, becomes a question mark.
+    write_file(path, _render(page | _settings(folder)).encode("utf-8", "replace"))
+    return path
+
+
+def _render(page: Mapping[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    room = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(room), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda value: "not known" if value is None else value,
+    )  # fmt: skip
+    environment.filters |= {"change": change, "error": error, "date": date, "share": share, "count": count}
+    style = (room / "style.css").read_text(encoding="utf-8")
+    return environment.get_template("template.html").render(**page, style=style)
+
+
+def _json(path: Path, *, optional: bool = False) -> Any:
+    """What a JSON file holds, with None for numbers that are none."""
+    if optional and not path.is_file():
+        return None
+    return _finite(read_json(path))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {name: _finite(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def _comparison(folder: Path) -> Row:
+    result = _json(folder / "compare.json")
+    control = result.get("control") or _json(folder / "control" / "compare.json", optional=True)
+    compared = [("", result, folder)] + ([("Control", control, folder / "control")] if control else [])
+    pairs = [row for _, each, _ in compared for found in each["verdicts"] for row in effects(found, each)]
+    scale = Scale.over([row[end] for row in pairs for end in ("value", "low", "high")], least=0.05)
+    first = {
+        arm: folder / "arms" / f"{arm}-seed{(_seeds(folder, arm) or [0])[0]}" for arm in ("fused", "anchor", "placebo")
+    }
+    modality = " and ".join(found["modality"] for found in result["verdicts"])
+    return {
+        "kind": "comparison",
+        "name": folder.resolve().name,
+        "recipe": result.get("recipe"),
+        "headline": " ".join(headline(found) for found in result["verdicts"]),
+        "metric": result["metric"].upper(),
+        "modality": modality,
+        "cards": [
+            card(title, each, found, scale, _seeds(place, "fused"))
+            for title, each, place in compared
+            for found in each["verdicts"]
+        ],
+        "axis": change_axis(scale),
+        "tables": [arm_table(title, each) for title, each, _ in compared],
+        "forecasts": _forecasts(first["fused"], first["anchor"]),
+        "curves": _curves(
+            {f"with {modality}": first["fused"], f"with shuffled {modality}": first["placebo"]}, result["metric"]
+        ),
+    }
+
+
+def _run(folder: Path) -> Row:
+    if not (folder / "metrics.json").is_file():
+        raise _no_report(folder)
+    result = _json(folder / "metrics.json")
+    test = result["metrics"]["test"]
+    metric = next((name.removesuffix("_low") for name in test if name.endswith("_low")), next(iter(test)))
+    best = min(
+        (name for name, scores in result["baselines"].items() if scores.get(f"val_{metric}") is not None),
+        key=lambda name: result["baselines"][name][f"val_{metric}"], default=None,
+    )  # fmt: skip
+    return {
+        "kind": "run",
+        "name": folder.resolve().name,
+        "recipe": result["recipe"],
+        "headline": f"Test {metric.upper()} {error(test[metric])}",
+        "lead": run_lead(result, metric, best),
+        "metric": metric.upper(),
+        "accepted": result.get("accepted"),
+        "acceptance": result.get("acceptance"),
+        "tables": [run_table(result, metric, best)],
+        "forecasts": _forecasts(folder, None),
+        "curves": _curves({"this run": folder}, metric),
+    }
+
+
+def _no_report(folder: Path) -> FileError:
+    """Why a folder has no report, and what to do."""
+    if not folder.is_dir():
+        near = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        return FileError("no such folder", where=str(folder), fix=suggest(folder.name, near) if near else "")
+    if (folder / "arms").is_dir():
+        return FileError(
+            "the comparison has not ended", where=str(folder), fix="go on with the same plait compare and --resume"
+        )
+    if (folder / "config.yaml").is_file():
+        return FileError("the run has not ended", where=str(folder), fix=f"plait train --resume {folder}")
+    what = "holds neither metrics.json nor compare.json, so there is nothing to report"
+    return FileError(what, where=str(folder), fix="give the folder that plait train, plait compare or plait demo wrote")
+
+
+def _seeds(folder: Path, arm: str) -> list[int]:
+    """The seeds an arm was trained with."""
+    found = [re.fullmatch(rf"{re.escape(arm)}-seed(\d+)", path.name) for path in (folder / "arms").glob(f"{arm}-seed*")]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _forecasts(run: Path, anchor: Path | None) -> Row | None:
+    """A figure each sampled window of a run, with what its origin could read."""
+    page = _json(run / "page.json", optional=True)
+    if not page or page.get("kind") != "forecasts":
+        return None
+    rivals = (_json(anchor / "page.json", optional=True) or {}).get("samples", []) if anchor else []
+    beside = {(sample["origin"], sample["variate"]): sample["forecast"] for sample in rivals}
+    try:
+        windows = [
+            _window(sample, beside.get((sample["origin"], sample["variate"])), f"w{number}")
+            for number, sample in enumerate(page["samples"])
+        ]
+    except (KeyError, IndexError, TypeError, ValueError) as fault:
+        raise FileError(
+            f"holds no page data: {fault!r}", where=str(run / "page.json"), fix="train this run again"
+        ) from None
+    metrics = _json(run / "metrics.json", optional=True) or {}
+    return {
+        "title": page.get("title") or "Forecasts",
+        "windows": windows,
+        "texts": any(window["texts"] for window in windows),
+        "rejected": anchor is not None and metrics.get("accepted") is False,
+        "seed": metrics.get("seed"),
+    }
+
+
+def _window(sample: Row, rival: Sequence[float | None] | None, prefix: str) -> Row:
+    errors = {"forecast": _miss(sample["actual"], sample["forecast"])}
+    if rival is not None:
+        errors["anchor alone"] = _miss(sample["actual"], rival)
+    shown = " and ".join(f"{amount(value)} ({name})" for name, value in errors.items() if value is not None)
+    steps = len(sample["forecast"])
+    seen = f"the history up to {date(sample['origin'])}, then {steps} steps of truth and forecast"
+    words = f"Line chart of {sample['variate']}: {seen}."
+    return {
+        "variate": sample["variate"],
+        "origin": sample["origin"],
+        "figure": forecast_figure(sample, rival, prefix, words),
+        "miss": f"Mean absolute error over {steps} steps: {shown}." if shown else "The truth is not known here.",
+        "texts": sorted(sample.get("texts") or [], key=lambda text: str(text["date"]), reverse=True),
+    }
+
+
+def _miss(actual: Sequence[float | None], forecast: Sequence[float | None]) -> float | None:
+    known = [abs(a - f) for a, f in zip(actual, forecast, strict=True) if a is not None and f is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _curves(runs: Mapping[str, Path], metric: str) -> list[Row]:
+    """The training curves of some runs on one scale, without those that logged none."""
+    read = {name: _curve(run / "metrics.jsonl") for name, run in runs.items()}
+    drawn = {name: curve for name, curve in read.items() if curve.train and curve.val}
+    spans = [curve.span for curve in drawn.values() if curve.span]
+    limits = (min(low for low, _ in spans), max(high for _, high in spans)) if spans else None
+    made = []
+    for number, (name, curve) in enumerate(drawn.items()):
+        assert curve.best is not None
+        epoch, value = curve.best
+        last = curve.stages[-1]["end"]
+        words = f"Line chart of the training of {name}: {last} epochs, lowest validation {metric} {error(value)}."
+        made.append({
+            "name": name, "stages": curve.stages, "epoch": epoch, "value": value, "last": last,
+            "figure": training_figure(curve, limits, metric, f"t{number}", words),
+        })  # fmt: skip
+    return made
+
+
+def _curve(path: Path) -> Curve:
+    curve = Curve()
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            entry = _finite(json.loads(line))
+        except ValueError:
+            continue  # the last line of a run that was killed may be half written
+        if isinstance(entry, dict):
+            curve.add(entry)
+    return curve
+
+
+def _settings(folder: Path) -> Row:
+    """Configuration, splits, findings and environment, as far as they lie in the folder."""
+    runs = [folder, *sorted((folder / "arms").glob("fused-seed*")), *sorted((folder / "arms").glob("*-seed*"))]
+    splits = next((run / "splits.json" for run in runs if (run / "splits.json").is_file()), None)
+    config = folder / "config.yaml"
+    facts = _json(folder / "environment.json", optional=True) or {}
+    return {
+        "splits": _json(splits) if splits else None,
+        "split_names": SPLITS,
+        "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
+        "packages": facts.pop("packages", {}),
+        "environment": facts,
+    }

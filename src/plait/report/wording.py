@@ -1,0 +1,148 @@
+"""Numbers, dates and verdicts as people read them."""
+
+from datetime import datetime
+from typing import Any
+
+Row = dict[str, Any]
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def change(value: float | None) -> str:
+    """A relative change in per cent, signed."""
+    words = size(value)
+    if value is None or words.startswith("0.0"):
+        return words
+    return ("−" if value < 0 else "+") + words
+
+
+def size(value: float | None) -> str:
+    """A share in per cent, without its sign."""
+    return "not known" if value is None else f"{abs(value) * 100:,.1f}\u00a0%"
+
+
+def share(value: float | None) -> str:
+    """A part of a whole in per cent; only a negative one has a sign."""
+    return change(value).removeprefix("+")
+
+
+def error(value: float | None) -> str:
+    """An error with four decimals; very large and very small ones as people write them."""
+    if value is None:
+        return "not known"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}".replace("-", "−")
+    return (f"{value:.2e}" if 0 < abs(value) < 0.0005 else f"{value:.4f}").replace("-", "−")
+
+
+def count(number: int) -> str:
+    """A whole number with its thousands apart."""
+    return f"{number:,}"
+
+
+def amount(value: float) -> str:
+    """A quantity in the unit of the data, with three digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+def date(text: str) -> str:
+    """An ISO date as 27 Dec 2009, with the time of day unless it is midnight."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    day = f"{moment.day} {MONTHS[moment.month - 1]} {moment.year}"
+    return day if (moment.hour, moment.minute, moment.second) == (0, 0, 0) else f"{day} {moment:%H:%M}"
+
+
+def headline(found: Row) -> str:
+    """The verdict in a few words."""
+    name = capital(found["modality"])
+    if found["helps"] is None:
+        return f"Not enough data to say whether {found['modality']} helps."
+    if not found["helps"]:
+        return f"{name} does not help."
+    return f"{name} helps, but not beyond the calendar." if found["beyond_calendar"] is False else f"{name} helps."
+
+
+def capital(text: str) -> str:
+    """A sentence's beginning."""
+    return text[:1].upper() + text[1:]
+
+
+def reason(found: Row, result: Row) -> str:
+    """Why the verdict is what it is, in plain words."""
+    name, metric, value = found["modality"], result["metric"].upper(), found["effect"]
+    if found["helps"] is None:
+        need = 4 * result["block"]
+        return (
+            f"There are {result['windows']} test windows, and an interval needs {need}: 4 blocks of {result['block']}"
+            f" origins. As far as they go, the test {metric} with {name} is {than(value)} without it."
+        )
+    if not found["helps"] and found.get("accepted") and not any(found["accepted"]):
+        return (
+            f"Validation kept {name} in no seed, so the model is the anchor alone and its test error stays as it was."
+        )
+    span = f"95\u00a0% interval {change(found['low'])} to {change(found['high'])}"
+    seen = f"With {name}, the test {metric} is {than(value)} without it ({span})"
+    placebo = found["against_placebo"]
+    if found["helps"]:
+        words = f"{seen}, and {than(placebo['value'])} with shuffled {name}."
+        beyond = {
+            True: " The gain goes beyond what the calendar explains.",
+            False: " The series with the calendar does as well: this is no gain from the content.",
+        }
+        return words + beyond.get(found["beyond_calendar"], "")
+    if found["high"] >= 0:
+        return f"{seen}: no gain is shown."
+    return (
+        f"{seen}, but against shuffled {name} no gain is shown"
+        f" ({change(placebo['value'])}, {change(placebo['low'])} to {change(placebo['high'])})."
+    )
+
+
+def than(value: float | None) -> str:
+    """A relative change as 43.8 % lower than."""
+    if value is None:
+        return "not comparable with that"
+    if size(value).startswith("0.0"):
+        return "the same as"
+    return f"{size(value)} {'lower' if value < 0 else 'higher'} than"
+
+
+def says(row: Row) -> str:
+    """What an interval of a change says."""
+    if row["value"] is None or row["low"] is None:
+        return "not enough data for an interval"
+    if row["low"] == row["high"] == 0:
+        return "the same error"
+    return "less error" if row["high"] < 0 else "more error" if row["low"] > 0 else "no difference shown"
+
+
+def best_sentence(best: Row, name: str) -> str:
+    """How the fused model stands to the best baseline."""
+    who = f"the best baseline, {best['name']} (chosen on {SPLITS.get(best['chosen_on'], best['chosen_on'])})"
+    if best["low"] is None or best["high"] is None:
+        return f"Whether the model with {name} is better than {who} can't be said: not enough data."
+    words = (
+        "worse than" if best["fused_is_worse"] else "better than" if best["high"] < 0 else "not shown to differ from"
+    )
+    return f"The model with {name} is {words} {who}."
+
+
+def run_lead(result: Row, metric: str, best: str | None) -> str:
+    """What the test score of one run means: its interval and the best baseline."""
+    test = result["metrics"]["test"]
+    low, high = test.get(f"{metric}_low"), test.get(f"{metric}_high")
+    span = (
+        "there is not enough data for an interval"
+        if low is None
+        else f"95\u00a0% interval {error(low)} to {error(high)}"
+    )
+    words = f"{capital(span)}, over {count(result['windows']['test'])} test windows, {result['unit']}."
+    if best is None or not result["baselines"][best].get(metric):
+        return words
+    rival = result["baselines"][best][metric]
+    ahead = than(test[metric] / rival - 1)
+    return f"{words} That is {ahead} the best baseline, {best} ({error(rival)}, chosen on validation)."

@@ -1,0 +1,55 @@
+"""Tests of the report's parts: curves, scales, numbers and dates."""
+
+import pytest
+
+from plait.report.arms import Scale
+from plait.report.figures import Curve
+from plait.report.wording import change, date, error
+
+
+def test_a_curve_counts_its_epochs_over_stages() -> None:
+    curve = Curve()
+    for entry in (
+        {"event": "stage", "stage": "one", "parameters": 3, "val": 0.9},
+        {"event": "epoch", "stage": "one", "epoch": 1, "train": {"mae": 0.8, "own": 7.0}, "val": 0.7},
+        {"event": "epoch", "stage": "one", "epoch": 2, "train": {"mae": 0.6, "own": 7.0}, "val": 0.75},
+        {"event": "stage", "stage": "two", "parameters": 5, "val": 0.7},
+        {"event": "epoch", "stage": "two", "epoch": 1, "train": {"mae": 0.5, "own": 7.0}, "val": 0.7},
+    ):
+        curve.add(entry)
+    assert curve.train == [(1, 0.8), (2, 0.6), (3, 0.5)]
+    assert curve.val == [(0, 0.9), (1, 0.7), (2, 0.75), (2, 0.7), (3, 0.7)]
+    assert [(stage["name"], stage["start"], stage["end"]) for stage in curve.stages] == [("one", 0, 2), ("two", 2, 3)]
+    assert curve.best == (1, 0.7)
+    assert curve.loss == "mae"
+
+
+def test_a_scale_places_values_and_cuts_what_lies_outside() -> None:
+    scale = Scale(-0.5, 1.5)
+    assert [scale.at(value) for value in (-0.5, 0.0, 0.5, 1.5, 9.0)] == [0.0, 25.0, 50.0, 100.0, 100.0]
+    bar = scale.bar(0.5, 0.0, 2.0)
+    assert bar == {"dot": 50.0, "left": 25.0, "width": 75.0, "beyond": False, "cut": True}
+    assert scale.bar(None, None, None) is None
+    assert [round(number, 9) for _, number in scale.ticks()] == [-0.5, 0.0, 0.5, 1.0, 1.5]
+    assert Scale.over([0.0, 0.0]).high > 0
+
+
+@pytest.mark.parametrize(
+    "made, words",
+    [
+        (change(-0.4378), "−43.8\u00a0%"),
+        (change(0.0004), "0.0\u00a0%"),
+        (change(-0.0004), "0.0\u00a0%"),
+        (change(12.5), "+1,250.0\u00a0%"),
+        (change(None), "not known"),
+        (error(0.10432), "0.1043"),
+        (error(0.0), "0.0000"),
+        (error(0.000123), "1.23e−04"),
+        (error(12345.6), "12,346"),
+        (date("2021-01-03T00:00:00"), "3 Jan 2021"),
+        (date("2021-12-31T23:05:00"), "31 Dec 2021 23:05"),
+        (date("some day"), "some day"),
+    ],
+)
+def test_numbers_and_dates_are_written_for_people(made: str, words: str) -> None:
+    assert made == words
