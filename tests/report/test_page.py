@@ -194,7 +194,7 @@ def test_the_curves_are_those_of_the_first_seed(html: str) -> None:
     page = Page(html)
     words = "Lowest validation MSE: 0.6000 at epoch 2 of 3."
     assert page.text.count(words) == 2
-    assert page.text.count("stage 2, fusion, epochs 1 to 3, 36 tensors trained.") == 2
+    assert page.text.count("stage 2, fusion, epochs 1 to 3, 36 parameters trained.") == 2
     labels = [svg["aria-label"] for svg in page.named("svg")]
     assert [label for label in labels if "training of with shuffled text" in label]
 

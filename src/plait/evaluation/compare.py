@@ -18,7 +18,7 @@ from plait.core.errors import ConfigError
 from plait.data.windows import ForecastData
 from plait.evaluation.verdict import Arm, verdict
 from plait.objectives.bootstrap import Bootstrap, RowScores, enough
-from plait.runs.acceptance import accept
+from plait.runs.acceptance import Acceptance, accept
 from plait.runs.assemble import build_data, build_model, stages_for
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit
@@ -36,6 +36,12 @@ MEANINGS = {
     "calendar": "the series with season dummies and the seasonal prior",
     "fused": "with texts, where validation accepts them",
     "placebo": "retrained with shuffled texts, where validation accepts them",
+    "last_value": "the last observed value",
+    "seasonal_naive": "the same season's last value",
+    "seasonal_prior": "the mean of the same season's last seven values",
+    "nlinear_ridge": "ridge on the series",
+    "ridge_prior": "ridge on the series and the seasonal prior",
+    "ridge_season_dummies": "ridge on the series and season dummies",
     "oracle": "ridge that knows the announced steps",
     "bag_of_words_ridge": "ridge on the series and the words of the newest texts",
 }
@@ -124,26 +130,28 @@ class Comparison:
             result = fit(config, folder, data=data)
             error = result["raw"]["test"][self.task.metric]
             say(f"  {arm}, seed {seed}: test {self.task.metric} {error:.4f}, {clock(result['total_s'])}")
-        self.parameters[arm] = int(read_json(folder / "metrics.json")["parameters"])
+        self.parameters[arm] = int(read_json(folder / "metrics.json")["raw_parameters"])
         stored = load_file(folder / "scores.safetensors")
         return {split: {name: stored[f"raw.{split}.{name}"] for name in ("se", "ae", "n")} for split in SPLITS}
 
-    def _decide(self, raw: Mapping[str, Mapping[str, list[Scores]]], arm: str) -> list[bool]:
+    def _decide(self, raw: Mapping[str, Mapping[str, list[Scores]]], arm: str) -> list[Acceptance]:
         if self.plan.config.accept == "always":
-            return [True] * len(self.plan.seeds)
+            return [Acceptance(True, "accept: always")] * len(self.plan.seeds)
         pairs = zip(raw[arm]["val"], raw["anchor"]["val"], strict=True)
-        return [accept(fused, anchor, self.task.score, self.data.horizon).accepted for fused, anchor in pairs]
+        return [accept(fused, anchor, self.task.score, self.data.horizon) for fused, anchor in pairs]
 
     def _rows(self, seeds: list[Scores]) -> RowScores:
         return RowScores(np.stack([s[self.task.score] for s in seeds]), seeds[0]["n"])
 
-    def _arms(self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[bool]]) -> list[Arm]:
+    def _arms(
+        self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[Acceptance]]
+    ) -> list[Arm]:
         arms = []
         for name, splits in raw.items():
             tests = splits["test"]
             if name in decisions:
                 anchors = raw["anchor"]["test"]
-                kept = [t if ok else a for t, a, ok in zip(tests, anchors, decisions[name], strict=True)]
+                kept = [t if d.accepted else a for t, a, d in zip(tests, anchors, decisions[name], strict=True)]
                 arms.append(self._arm(name, kept))
                 arms.append(replace(self._arm(name, tests), name=f"{name}_raw", meaning=f"{name} before acceptance"))
             else:
@@ -154,7 +162,7 @@ class Comparison:
         return Arm(name, self._rows(tests), len(tests), MEANINGS.get(name, ""), self.parameters.get(name, 0))
 
     def _result(
-        self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[bool]]
+        self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[Acceptance]]
     ) -> dict[str, Any]:
         rows, block = len(self.data.rows("test")), 2 * self.data.horizon
         bootstrap = Bootstrap(rows, block, len(self.plan.seeds)) if enough(rows, block) else None
@@ -171,13 +179,16 @@ class Comparison:
             named["placebo"],
             named.get("calendar"),
             bootstrap,
+            named["placebo_raw"],
         )
-        found["accepted"] = decisions["fused"]
-        found["placebo_accepted"] = decisions["placebo"]
+        found["accepted"] = [decision.accepted for decision in decisions["fused"]]
+        found["placebo_accepted"] = [decision.accepted for decision in decisions["placebo"]]
+        found["acceptance"] = [decision.reason for decision in decisions["fused"]]
         result: dict[str, Any] = {
             "metric": self.task.metric,
             "unit": "standardised by the train rows",
             "recipe": self.plan.config.recipe,
+            "seeds": list(self.plan.seeds),
             "windows": rows,
             "block": block,
             "arms": [arm.to_json(bootstrap) for arm in (*arms, *cheap.values())],

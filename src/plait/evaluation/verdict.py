@@ -31,14 +31,21 @@ class Arm:
 
 
 def verdict(
-    modality: str, fused: Arm, anchor: Arm, placebo: Arm, calendar: Arm | None, bootstrap: Bootstrap | None
+    modality: str,
+    fused: Arm,
+    anchor: Arm,
+    placebo: Arm,
+    calendar: Arm | None,
+    bootstrap: Bootstrap | None,
+    placebo_raw: Arm | None = None,
 ) -> dict[str, Any]:
     """Whether `modality` helps.
 
     effect = mean over seeds of the paired relative change of test error, fused against the anchor alone; helps = the
     upper bound of fused against anchor < 0 and of fused against placebo < 0; beyond the calendar = the upper bound of
     fused against anchor + calendar dummies + seasonal prior < 0. Without 4 blocks of origins (`bootstrap` None) there
-    is no verdict.
+    is no verdict. `placebo_raw` is the placebo before acceptance, shown beside it: one that was not accepted equals the
+    anchor, and its change is 0 whatever the training did.
     """
     plain = {"modality": modality, "helps": None, "beyond_calendar": None}
     if bootstrap is None:
@@ -61,6 +68,7 @@ def verdict(
         "placebo_low": shuffled.low,
         "placebo_high": shuffled.high,
         "placebo_gains": shuffled.high < 0,
+        "placebo_raw": _plain(bootstrap.change(placebo_raw.scores, anchor.scores)) if placebo_raw else None,
         "against_placebo": _plain(against),
         "against_calendar": _plain(beyond) if beyond else None,
         "helps": helps,

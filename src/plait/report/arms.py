@@ -155,6 +155,10 @@ def effects(found: Row, result: Row) -> list[Row]:
         "value": found.get("placebo_effect"), "low": found.get("placebo_low"), "high": found.get("placebo_high"),
         "says": None if gains is None else "gains" if gains else "gains nothing",
     })  # fmt: skip
+    if found.get("placebo_raw"):
+        # A placebo that was not accepted equals the anchor: only its raw form can show that it learned nothing.
+        what = "the placebo before acceptance"
+        rows.append({"what": what, "gloss": "as it was trained", "apart": True, **found["placebo_raw"]})
     return [{"apart": False, **row, "says": row.get("says") or says(row)} for row in rows]
 
 

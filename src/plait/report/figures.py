@@ -65,7 +65,7 @@ class Curve:
         stage = entry.get("stage")
         if entry.get("event") == "stage" or not self.stages or self.stages[-1]["name"] != stage:
             start = self.stages[-1]["end"] if self.stages else 0
-            self.stages.append({"name": stage, "tensors": entry.get("parameters"), "start": start, "end": start})
+            self.stages.append({"name": stage, "parameters": entry.get("parameters"), "start": start, "end": start})
         here = self.stages[-1]
         if entry.get("event") == "epoch":
             here["end"] = here["start"] + int(entry["epoch"])

@@ -66,6 +66,7 @@ def _finish(
     accelerator: Any,
 ) -> dict[str, Any]:
     raw = _score(model, task, data, config, accelerator)
+    raw_parameters = sum(p.numel() for p in model.parameters())
     final, kept, acceptance = raw, config, None
     if is_fused(model):
         acceptance = Acceptance(True, "kept without a question (accept: always)")
@@ -84,6 +85,7 @@ def _finish(
         "run": str(folder),
         "recipe": config.recipe,
         "seed": config.seed,
+        "metric": task.metric,
         "unit": "standardised by the train rows",
         "metrics": {split: summarise(task, final[split], data.horizon) for split in SPLITS},
         "raw": {split: summarise(task, raw[split], data.horizon) for split in SPLITS},
@@ -92,6 +94,7 @@ def _finish(
         "baselines": baselines(task, data),
         "windows": {split: len(data.rows(split)) for split in ("train", *SPLITS)},
         "parameters": sum(p.numel() for p in model.parameters()),
+        "raw_parameters": raw_parameters,
     }
 
 

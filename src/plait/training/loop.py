@@ -68,7 +68,7 @@ class Trainer:
         return Trained(self.weights["best"], self.weights.get("anchor"), self.position)
 
     def _stage(self, stage: StageConfig, restored: dict[str, Weights] | None) -> None:
-        names = select(self.bare, stage)
+        learning = select(self.bare, stage)
         position = self.position
         self.optimizer = self.accelerator.prepare(build_optimizer(self.bare, stage, self.config))
         if restored is not None:
@@ -82,7 +82,7 @@ class Trainer:
                 self.weights["ema"] = copy_weights(self.bare)
             score = self._validate(stage)
             self._keep_best(score, 0)
-            self._record({"event": "stage", "stage": stage.name, "parameters": len(names), "val": score})
+            self._record({"event": "stage", "stage": stage.name, "parameters": learning, "val": score})
         epochs = stage.epochs if self.config.epochs is None else self.config.epochs
         per_epoch = -(-len(self.data.rows("train")) // self.config.batch_size)
         progress = Progress(f"stage {stage.name}", epochs * per_epoch)

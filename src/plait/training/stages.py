@@ -10,8 +10,8 @@ from plait.core.errors import ConfigError, suggest
 from plait.training.config import StageConfig, TrainingConfig
 
 
-def select(model: nn.Module, stage: StageConfig) -> list[str]:
-    """Let the parameters named by the stage's globs learn and freeze the others; returns the names."""
+def select(model: nn.Module, stage: StageConfig) -> int:
+    """Let the parameters named by the stage's globs learn and freeze the others; returns how many values learn."""
     names = [name for name, _ in model.named_parameters()]
     for glob in stage.train:
         if not any(fnmatchcase(name, glob) for name in names):
@@ -20,10 +20,12 @@ def select(model: nn.Module, stage: StageConfig) -> list[str]:
                 f"the glob {glob!r} matches no parameter", where=f"training.stages, stage {stage.name}",
                 fix=suggest(glob, parts),
             )  # fmt: skip
-    chosen = [name for name in names if any(fnmatchcase(name, glob) for glob in stage.train)]
+    count = 0
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in set(chosen))
-    return chosen
+        learns = any(fnmatchcase(name, glob) for glob in stage.train)
+        parameter.requires_grad_(learns)
+        count += parameter.numel() * learns
+    return count
 
 
 def build_optimizer(model: nn.Module, stage: StageConfig, config: TrainingConfig) -> torch.optim.AdamW:
