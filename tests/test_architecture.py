@@ -98,7 +98,7 @@ def read_sources() -> list[Source]:
 
 
 def imports(source: Source, modules: set[str]) -> Iterator[Import]:
-    """Every import of a file, also in functions and under TYPE_CHECKING; `from a import b` is a.b if that is a module."""
+    """Every import of a file, in functions and under TYPE_CHECKING too; `from a import b` is a.b where that is one."""
 
     def visit(node: ast.AST, top: bool, checked: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):

@@ -1,71 +1,58 @@
 """One grammar for fields on the command line: `--a.b v`, `--a.b=v`, `a.b=v`, `--flag`, `--no-flag`."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from plait.core import yaml
 from plait.core.errors import ConfigError
+from plait.core.yaml import Written
 
 
 @dataclass
 class Parsed:
-    """A command line taken apart: positional words, options of the verb, fields of the config in order."""
+    """A command line taken apart: positional words, options of the verb, fields of the config in order.
+
+    The value of a field is what was written, True where its name stood alone, False where it began with `no-`.
+    """
 
     words: list[str] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
-    fields: list[tuple[str, Any]] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
+    fields: list[tuple[str, bool | Written]] = field(default_factory=list)
 
 
-def parse(tokens: Sequence[str], flags: Sequence[str], valued: Sequence[str], booleans: Sequence[str] = ()) -> Parsed:
+def parse(tokens: Sequence[str], valued: Container[str] = (), switches: Container[str] = ()) -> Parsed:
     """Take a verb's tokens apart.
 
-    `flags` are the verb's own switches, `valued` its own options with a value; all other names are fields of the
-    config, of which `booleans` (last names) may stand without a value. Values are YAML scalars or flow lists.
+    `valued` are the verb's own options (with `-`), each with a value; all other names are fields of the config, of
+    which `switches` (with `_`) stand without a value, as `--a` or `--no-a`, unless true or false follows.
     """
     out = Parsed()
     waiting = list(tokens)
     while waiting:
         token = waiting.pop(0)
-        if not token.startswith("--"):
-            if "=" in token and not token.startswith(("/", "./", "../")) and not token.startswith("-"):
-                name, text = token.split("=", 1)
-                out.fields.append((name, value_of(text, name)))
-            elif token.startswith("-") and len(token) > 1:
+        name, equals, text = token.removeprefix("--").partition("=")
+        plain, field_name = name.replace("_", "-"), name.replace("-", "_")
+        if not token.startswith("--") and not (equals and not token.startswith(("/", "./", "../", "-"))):
+            if token.startswith("-") and len(token) > 1:
                 raise ConfigError(f"no option {token}", fix="options are written with two dashes")
-            else:
-                out.words.append(token)
-            continue
-        name, equals, text = token[2:].partition("=")
-        plain = name.replace("_", "-")
-        if plain in flags:
-            if equals:
-                raise ConfigError(f"--{plain} takes no value")
-            out.options[plain] = True
-        elif plain in valued:
-            out.options[plain] = text if equals else _next(waiting, plain)
-        elif plain.startswith("no-") and not equals and _is_boolean(plain[3:], booleans):
-            out.fields.append((plain[3:], False))
-        elif not equals and _is_boolean(plain, booleans) and (not waiting or waiting[0] not in ("true", "false")):
+            out.words.append(token)
+        elif not name:
+            raise ConfigError(f"no field has the empty name of {token!r}")
+        elif plain in valued and token.startswith("--"):
+            value = text if equals else "" if _stands_alone(waiting) else waiting.pop(0)
+            if not value:
+                raise ConfigError(f"--{plain} needs a value")
+            out.options[plain] = value
+        elif equals:
+            out.fields.append((name, Written(text)))
+        elif plain.startswith("no-") and field_name[3:] in switches:
+            out.fields.append((name[3:], False))
+        elif _stands_alone(waiting) or (field_name in switches and waiting[0].lower() not in ("true", "false")):
             out.fields.append((name, True))
         else:
-            raw = text if equals else _next(waiting, name)
-            out.fields.append((name, value_of(raw, name)))
+            out.fields.append((name, Written(waiting.pop(0))))
     return out
 
 
-def _is_boolean(name: str, booleans: Sequence[str]) -> bool:
-    wanted = name.replace("-", "_")
-    return wanted in booleans or wanted.rsplit(".", 1)[-1] in booleans
-
-
-def _next(waiting: list[str], name: str) -> str:
+def _stands_alone(waiting: list[str]) -> bool:
     # A negative number is a value, another option is not.
-    if not waiting or (waiting[0].startswith("--") and len(waiting[0]) > 2):
-        raise ConfigError(f"--{name} needs a value")
-    return waiting.pop(0)
-
-
-def value_of(text: str, name: str) -> Any:
-    """A value as YAML reads it."""
-    return yaml.parse(text, f"--{name}") if text else ""
+    return not waiting or (waiting[0].startswith("--") and len(waiting[0]) > 2)

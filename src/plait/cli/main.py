@@ -3,15 +3,21 @@
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import typer
 
+from plait import __version__
 from plait.core import console, signals
 from plait.core.errors import PlaitError
 
 RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+# Any option that typer takes apart itself, its --help among them, makes it import pydantic: groups have none, and their
+# help is what typer says when they are called without a verb.
+GROUP: dict[str, list[str]] = {"help_option_names": []}
 
 app = typer.Typer(
     name="plait",
@@ -20,8 +26,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
+    context_settings=GROUP,
+    epilog="plait VERB --help says more; plait --version prints the version.",
 )
-data_app = typer.Typer(help="Look at data: list, check.", rich_markup_mode=None, no_args_is_help=True)
+data_app = typer.Typer(
+    help="Look at data: list, check.", rich_markup_mode=None, no_args_is_help=True, context_settings=GROUP
+)
 app.add_typer(data_app, name="data")
 
 
@@ -42,11 +52,11 @@ _raw("embed", "Encode the texts of a recipe's data into the store, once.")
 _raw("train", "Train a recipe or a run.yaml into a new run folder.")
 _raw("evaluate", "Score a run again, from its own model and data.")
 _raw("predict", "Forecast with a run, in the unit of the data.")
-_raw("compare", "Train naive, anchor-only, fused and placebo arms and print the verdict.")
+_raw("compare", "Train naive, single, fused and placebo arms; print the verdict.")
 _raw("report", "Write the HTML page of a run or a comparison.")
 _raw("doctor", "Say what this machine and installation can do.")
 _raw("list", "List recipes, data kinds and the kinds of parts.", data_app)
-_raw("check", "Read a recipe's data and say what was found; exit 3 on what must be decided.", data_app)
+_raw("check", "Read and check a recipe's data; exit 3 on what is to be decided.", data_app)
 
 
 def run_verb(verb: str, tokens: list[str]) -> None:
@@ -58,43 +68,53 @@ def run_verb(verb: str, tokens: list[str]) -> None:
     tokens = [t for t in tokens if t not in ("--json", "--debug")]
     console.speak_on(sys.stderr if as_json else None)
     signals.install()
-    result = action(tokens)
-    if as_json:
-        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
+    try:
+        result = action(tokens)
+        if as_json:
+            print(json.dumps(result, ensure_ascii=False, allow_nan=False), flush=True)
+    except BrokenPipeError:
+        # The reader has what it wanted (`| head`); Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
 
 
 def main() -> None:
     """The entry point: errors become one line and an exit code; `--debug` shows the traceback."""
     debug = "--debug" in sys.argv
+    # `plait --json train` is `plait train --json`.
+    ahead = list(takewhile(lambda token: token in ("--json", "--debug"), sys.argv[1:]))
+    tokens = sys.argv[1 + len(ahead) :]
+    if tokens == ["--version"]:
+        return print(f"plait {__version__}")
+    help_asked = tokens[-1:] in (["--help"], ["-h"]) and tokens[:-1] in ([], ["data"])
     try:
-        app(standalone_mode=False)
+        app(tokens[:-1] if help_asked else [*tokens, *ahead], prog_name="plait", standalone_mode=False)
     except PlaitError as error:
         if debug:
-            raise
+            traceback.print_exc()
         _end(f"plait: {error}", error.exit_code)
     except KeyboardInterrupt:
         _end("plait: interrupted", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         if type(error).__module__.startswith("typer") or hasattr(error, "format_message"):
-            _end(f"plait: {_usage(error)}", 2)
+            if help_asked:
+                return print(error.format_message())  # type: ignore[attr-defined]
+            _end(_usage(error), 2)
         if debug:
-            raise
+            traceback.print_exc()
         _end(f"plait: {type(error).__name__}: {error} (an error of plait's own; --debug shows where)", 1)
 
 
 def _usage(error: Any) -> str:
-    message = str(error.format_message()).rstrip(".") if hasattr(error, "format_message") else str(error)
+    message = str(error.format_message()) if hasattr(error, "format_message") else str(error)
     if message.startswith("No such command"):
         from plait.core.errors import suggest
 
         name = message.split("'")[1] if "'" in message else ""
         group = data_app if len(sys.argv) > 1 and sys.argv[1] == "data" else app
         names = [c.name for c in group.registered_commands if c.name] + ([] if group is data_app else ["data"])
-        return f"no verb {name!r} ({suggest(name, names)})"
-    return message or "see plait --help"
+        return f"plait: no verb {name!r} ({suggest(name, names)})"
+    return message if message.startswith("Usage:") else f"plait: {message.rstrip('.')} (see plait --help)"
 
 
 def _end(text: str, code: int) -> None:

@@ -1,10 +1,13 @@
 """What each verb does: take its tokens apart, call the library, say the result, return it as plain data."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from plait.cli.grammar import Parsed, parse
+from plait.cli.arguments import config_of, only_options, raw_config_of
+from plait.cli.verdict import tell_comparison
 from plait.core.console import say
 from plait.core.errors import ConfigError, DataError, FileError, PlaitError, suggest
 
@@ -18,52 +21,13 @@ def _usage(tokens: list[str], text: str) -> bool:
     return False
 
 
-def _parse(tokens: list[str], words: tuple[str, ...], flags: tuple[str, ...] = (), valued: tuple[str, ...] = ()) -> Parsed:
-    """A verb without config fields: exactly the named words, an unknown option is an error."""
-    parsed = parse(tokens, flags, valued)
-    if parsed.fields:
-        name = parsed.fields[0][0]
-        raise ConfigError(f"no option --{name}", fix=suggest(name, [*flags, *valued, "json", "debug"]))
-    if len(parsed.words) != len(words):
-        raise ConfigError(f"expects {' '.join(words) or 'no argument'}, got {' '.join(parsed.words) or 'nothing'}")
-    return parsed
-
-
-def _config_of(tokens: list[str], flags: tuple[str, ...] = (), valued: tuple[str, ...] = ()) -> tuple[Parsed, Any, Any]:
-    """The recipe and the checked config that a verb's tokens name."""
-    from plait.core.config import validate
-    from plait.runs.config import RunConfig
-    from plait.runs.fields import walk
-    from plait.runs.recipe import apply, load_recipe, raw_config
-
-    booleans = ["accept", "deterministic"]
-    first = parse(tokens, flags, (*valued, "size"), [])
-    if not first.words:
-        from plait.runs.recipe import recipe_names
-
-        raise ConfigError("name a recipe or a run.yaml", fix=f"recipes: {', '.join(recipe_names())}")
-    recipe = load_recipe(first.words[0])
-    booleans = [f.leaf for f in walk(RunConfig, raw_config(recipe, first.options.get("size"))) if f.boolean]
-    parsed = parse(tokens, flags, (*valued, "size"), booleans)
-    if len(parsed.words) > 1:
-        raise ConfigError(f"one recipe at a time, got {' '.join(parsed.words)}")
-    known: list[tuple[str, Any]] = []
-    for name, value in parsed.fields:
-        if name.replace("_", "-") in recipe.ignored:
-            say(f"--{name} is accepted and has no effect here")
-        else:
-            known.append((name, value))
-    raw = apply(raw_config(recipe, parsed.options.get("size")), recipe, known)
-    return parsed, recipe, validate(RunConfig, raw, recipe.name)
-
-
 def init(tokens: list[str]) -> Any:
     """Print a recipe as commented YAML."""
     if _usage(tokens, "init RECIPE [--size tiny|base|seed] [fields]  > run.yaml"):
         return {}
     from plait.cli.fields_page import commented_yaml
 
-    _, _, config = _config_of(tokens)
+    _, _, config = config_of(tokens)
     text = commented_yaml(config)
     say(text, end="")
     return {"yaml": text}
@@ -73,39 +37,51 @@ def train(tokens: list[str]) -> Any:
     """Train into a new run folder, or go on in one."""
     if "--help" in tokens or "-h" in tokens:
         return _train_help([t for t in tokens if t not in ("--help", "-h")])
-    from plait.report.page import write_report
-    from plait.runs.fit import fit, tell
     from plait.runs.folder import new_folder, read_config
 
-    if any(t == "--resume" or t.startswith("--resume=") for t in tokens):
-        parsed = _parse(tokens, (), valued=("resume",))
-        folder = Path(parsed.options["resume"])
+    resume = any(t == "--resume" or t.startswith("--resume=") for t in tokens)
+    if resume:
+        folder = Path(only_options(tokens, (), ("resume",)).options["resume"])
         config = read_config(folder)
     else:
-        parsed, _, config = _config_of(tokens, valued=("out",))
+        parsed, _, config = config_of(tokens, valued=("out",))
         folder = new_folder(config, parsed.options.get("out"))
+    from plait.report.page import write_report
+    from plait.runs.fit import fit, tell
+
     say(f"run folder: {folder}")
-    result = fit(config, folder)
+    with nullcontext() if resume else _new(folder):
+        result = fit(config, folder)
     tell(result)
     say(f"report: {write_report(folder)}")
     return result
 
 
-def _train_help(tokens: list[str]) -> Any:
-    from plait.cli.fields_page import fields_page
-    from plait.runs.recipe import load_recipe, raw_config
+@contextmanager
+def _new(folder: Path) -> Iterator[None]:
+    """Take a new folder away again where a fault of config, data or files came before the first step."""
+    try:
+        yield
+    except (ConfigError, DataError, FileError):
+        if not any(folder.rglob("metrics.jsonl")) and not any(folder.rglob("checkpoints/*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
-    parsed = parse(tokens, (), ("size", "out", "resume"))
-    name = parsed.words[0] if parsed.words else "chimera"
+
+def _train_help(tokens: list[str]) -> Any:
+    from plait.runs.recipe import recipe_names
+
     say("usage: plait train RECIPE|run.yaml [--size tiny|base|seed] [--out FOLDER] [fields]")
     say("       plait train --resume FOLDER\n")
     say("Fields: --a.b v, --a.b=v or a.b=v; booleans --flag or --no-flag; lists [a, b]; a last name that is unique,")
     say(f"or an alias, stands for the whole; - and _ are the same. Everywhere: {COMMON}\n")
-    recipe = load_recipe(name)
-    raw = raw_config(recipe, parsed.options.get("size"))
-    from plait.runs.recipe import apply
+    if not tokens:
+        say(f"All fields of a recipe: plait train RECIPE --help. Recipes: {', '.join(recipe_names())}")
+        return {}
+    from plait.cli.fields_page import fields_page
 
-    say(fields_page(recipe, apply(raw, recipe, parsed.fields)))
+    _, recipe, raw = raw_config_of(tokens, valued=("out", "resume"))
+    say(fields_page(recipe, raw))
     return {}
 
 
@@ -113,7 +89,7 @@ def evaluate(tokens: list[str]) -> Any:
     """Score a run again."""
     if _usage(tokens, "evaluate RUN [--split val|test]"):
         return {}
-    parsed = _parse(tokens, ("RUN",), valued=("split",))
+    parsed = only_options(tokens, ("RUN",), valued=("split",))
     from plait.runs.run import load_run
 
     split = _split(parsed.options.get("split", "test"))
@@ -131,7 +107,7 @@ def predict(tokens: list[str]) -> Any:
         "Without --split: from the last row of the run's data, or of SERIES.csv, beyond its end.",
     ):
         return {}
-    parsed = _parse(tokens, ("RUN",), valued=("split", "output", "path", "text-path"))
+    parsed = only_options(tokens, ("RUN",), valued=("split", "output", "path", "text-path"))
     from plait.data.table import read_csv
     from plait.runs.run import load_run
     from plait.training.checkpoint import write_file
@@ -162,63 +138,41 @@ def compare(tokens: list[str]) -> Any:
     """Train the arms and print the verdict."""
     if _usage(tokens, "compare RECIPE [--seeds N] [--out FOLDER | --resume FOLDER] [--size ...] [fields]"):
         return {}
+    parsed, recipe, config = config_of(tokens, valued=("seeds", "out", "resume"))
+    seeds = _count(parsed.options.get("seeds", "3"), "--seeds")
     from plait.evaluation.compare import Comparison, Plan
     from plait.report.page import write_report
     from plait.runs.folder import check_same, new_folder, write_start
 
-    parsed, recipe, config = _config_of(tokens, valued=("seeds", "out", "resume"))
-    seeds = _count(parsed.options.get("seeds", "3"), "--seeds")
     plan = Plan(config, recipe.modality, recipe.arms, tuple(range(config.seed, config.seed + seeds)))
-    if "resume" in parsed.options:
-        folder = Path(parsed.options["resume"])
+    resume = parsed.options.get("resume")
+    if resume:
+        folder = Path(resume)
         check_same(folder, config)
-        comparison = Comparison(plan, folder)
     else:
         folder = new_folder(config, parsed.options.get("out"), verb="compare")
-        write_start(folder, config)
+    with nullcontext() if resume else _new(folder):
+        if not resume:
+            write_start(folder, config)
         comparison = Comparison(plan, folder)
-    say(f"folder: {folder} (go on with the same command and --resume {folder})")
-    result = comparison.run()
+        say(f"folder: {folder} (go on with the same command and --resume {folder})")
+        result = comparison.run()
     tell_comparison(result)
     say(f"report: {write_report(folder)}")
     return {"folder": str(folder), **result}
 
 
 def _count(text: str, option: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"{text!r} is no count", where=option, fix="give a whole number from 1")
     return int(text)
-
-
-def tell_comparison(result: dict[str, Any]) -> None:
-    """Print the table of arms and the verdict for people."""
-    say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} windows)")
-    for arm in sorted(result["arms"], key=lambda arm: arm["mean"]):
-        interval = f" [{arm['low']:.4f}, {arm['high']:.4f}]" if arm["low"] is not None else ""
-        weak = " weak" if arm["weak"] else ""
-        say(f"  {arm['name']:<22} {arm['mean']:.4f}{interval}{weak}  {arm['meaning']}")
-    for verdict in result["verdicts"]:
-        say(f"\nverdict: {verdict['text']}")
-        if "accepted" in verdict:
-            say(f"accepted on validation: fused {_share(verdict['accepted'])}, placebo {_share(verdict['placebo_accepted'])}")
-    if "recovery" in result:
-        share = result["recovery"]
-        say(f"share of the oracle's gap: {share['value']:.1%} [{share['low']:.1%}, {share['high']:.1%}]")
-    best = result["best_baseline"]
-    if best["change"] is not None:
-        words = "worse" if best["fused_is_worse"] else "not worse"
-        say(f"fused is {words} than the best baseline, {best['name']}: {best['change']:+.1%} [{best['low']:+.1%}, {best['high']:+.1%}]")
-
-
-def _share(decisions: list[bool]) -> str:
-    return f"{sum(decisions)} of {len(decisions)} seeds"
 
 
 def demo(tokens: list[str]) -> Any:
     """The planted control end to end."""
     if _usage(tokens, "demo [--seeds N] [--out FOLDER]\n\nReplaces runs/demo."):
         return {}
-    parsed = _parse(tokens, (), valued=("seeds", "out"))
+    parsed = only_options(tokens, (), valued=("seeds", "out"))
     from plait.cli.demo import run_demo
 
     folder = Path(parsed.options.get("out", "runs/demo"))
@@ -235,7 +189,7 @@ def embed(tokens: list[str]) -> Any:
         return {}
     from plait.runs.assemble import build_data
 
-    _, _, config = _config_of(tokens)
+    _, _, config = config_of(tokens)
     data = build_data(config)
     if data.text is None:
         raise DataError("these data have no text", where="data", fix="give data.text.path")
@@ -248,7 +202,7 @@ def data_list(tokens: list[str]) -> Any:
     """List what can be named in `kind` fields, without importing any of it."""
     if _usage(tokens, "data list"):
         return {}
-    _parse(tokens, ())
+    only_options(tokens, ())
     from importlib.resources import files
 
     from plait.core.kinds import kinds
@@ -271,7 +225,7 @@ def data_check(tokens: list[str]) -> Any:
     from plait.data.table import refuse
     from plait.data.windows import ForecastData
 
-    _, _, config = _config_of(tokens)
+    _, _, config = config_of(tokens)
     table = config.data.read()
     for finding in table.findings:
         say(f"{'DECIDE ' if finding.decide else ''}{finding}{f' (by {finding.decide})' if finding.decide else ''}")
@@ -294,7 +248,7 @@ def report(tokens: list[str]) -> Any:
     """Write the page of a run or comparison."""
     if _usage(tokens, "report FOLDER"):
         return {}
-    parsed = _parse(tokens, ("FOLDER",))
+    parsed = only_options(tokens, ("FOLDER",))
     from plait.report.page import write_report
 
     path = write_report(Path(parsed.words[0]))
@@ -306,7 +260,7 @@ def doctor(tokens: list[str]) -> Any:
     """Say what this machine and installation can do."""
     if _usage(tokens, "doctor"):
         return {}
-    _parse(tokens, ())
+    only_options(tokens, ())
     from plait.data.store import store_root
     from plait.runs.folder import environment
 
@@ -324,6 +278,7 @@ def doctor(tokens: list[str]) -> Any:
         facts["wordllama"] = str(error)
     for name, value in facts.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        shown = ", ".join(value) if isinstance(value, list) else shown
         say(f"{name:<10} {shown}")
     return facts
 

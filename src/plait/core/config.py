@@ -1,7 +1,8 @@
 """The Config base, fields that hold a part chosen by `kind`, and errors in the user's words."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
@@ -50,7 +51,7 @@ class PartOf:
         try:
             chosen = config_class(self.room, value["kind"])
         except ConfigError as error:
-            problem = PydanticCustomError("kind_unknown", f"{error.what} ({error.fix})".replace("{", "{{"))
+            problem = PydanticCustomError("kind_unknown", f"{error.what} ({error.fix})" if error.fix else error.what)
             raise ValidationError.from_exception_data(
                 "kind", [InitErrorDetails(type=problem, loc=("kind",), input=value["kind"])]
             ) from None
@@ -62,12 +63,10 @@ def part_room(annotation: Any, metadata: list[Any]) -> str | None:
     for item in metadata:
         if isinstance(item, PartOf):
             return item.room
-    for inner in get_args(annotation):
-        if get_origin(inner) is Annotated or get_args(inner):
-            room = part_room(inner, list(get_args(inner)[1:]))
-            if room:
-                return room
-    return None
+    # `part | None` is a part; a list or a mapping of parts is a value.
+    inside = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    rooms = (part_room(inner, list(get_args(inner)[1:])) for inner in inside)
+    return next(filter(None, rooms), None)
 
 
 def config_of(annotation: Any) -> "type[Config] | None":

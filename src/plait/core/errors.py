@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+
+MOST_NAMES = 24
 
 
 class PlaitError(Exception):
@@ -13,7 +16,7 @@ class PlaitError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        super().__init__(what, where, fix)
+        super().__init__(what)
         self.what, self.where, self.fix = what, where, fix
 
     def __str__(self) -> str:
@@ -53,9 +56,18 @@ class Terminated(PlaitError):
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
-    """Say which of `names` lies nearest to a misspelt `name`, and what names there are."""
+    """Say which of `names` lies nearest to a misspelt `name`, or where none is near, what names there are."""
     known = sorted(set(names))
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    lowered = {other.lower(): other for other in known}
+    near = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     if near:
-        return f"did you mean {near[0]}?"
-    return "there is " + ", ".join(known) if known else "there are none"
+        return f"did you mean {lowered[near[0]]}?"
+    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
+    return f"there is {', '.join(known[:MOST_NAMES])}{more}" if known else "there are none"
+
+
+def suggest_file(path: Path) -> str:
+    """Say which file beside an absent `path` has the nearest name, or that its folder is absent too."""
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    return suggest(path.name, (other.name for other in path.parent.iterdir()))

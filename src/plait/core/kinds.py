@@ -4,7 +4,7 @@ import importlib
 from functools import cache
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from plait.core.errors import ConfigError, suggest
 
@@ -32,22 +32,26 @@ def kinds(room: str) -> dict[str, str]:
 @cache
 def config_class(room: str, kind: str) -> "type[Config]":
     """The Config class of a kind, imported now."""
-    from plait.core.config import Config
-
     known = kinds(room)
     if kind not in known:
         raise ConfigError(f"no {room} of kind {kind!r}", where="kind", fix=suggest(kind, known))
     module_name, _, attribute = known[kind].partition(":")
-    module = importlib.import_module(module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"{room} of kind {kind!r} can't be imported: {error}", where="kind") from error
     if attribute:
-        found: Any = getattr(module, attribute)
-        return found  # type: ignore[no-any-return]
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Config) and value.__module__ == module_name
-        and "kind" in value.model_fields
-    ]
+        found = getattr(module, attribute, None)
+        if not _has_kind(found):
+            raise ConfigError(
+                f"{known[kind]} is no Config class with a `kind`", where=f"entry point {kind!r} of {room}"
+            )
+        return cast("type[Config]", found)
+    classes = [value for value in vars(module).values() if _has_kind(value) and value.__module__ == module_name]
     if len(classes) != 1:
         raise TypeError(f"{module_name} must define exactly one Config with a `kind`, it defines {len(classes)}")
-    return classes[0]
+    return cast("type[Config]", classes[0])
+
+
+def _has_kind(value: Any) -> bool:
+    return isinstance(value, type) and "kind" in getattr(value, "model_fields", ())

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from plait.core.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -21,6 +23,13 @@ class Schema:
     marks: int = 0
     seasons: int = 0
     stream_tokens: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Inputs of a modality are named `<name>` and `<name>_...`, so `text` would take the inputs of `text_b` too.
+        for one in self.streams:
+            for other in self.streams:
+                if other.startswith(f"{one}_"):
+                    raise ConfigError(f"the stream {other!r} begins with the name of {one!r}", fix="rename one of them")
 
     @property
     def contexts(self) -> tuple[str, ...]:

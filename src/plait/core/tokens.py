@@ -63,7 +63,7 @@ class Batch(NamedTuple):
     targets: dict[str, Tensor]
     info: dict[str, Tensor]
 
-    def __len__(self) -> int:  # type: ignore[override]
+    def __len__(self) -> int:
         return int(next(iter(self.inputs.values())).shape[0])
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -81,14 +81,15 @@ class Batch(NamedTuple):
         return Batch(kept, self.targets, self.info)
 
     def check(self, required: Iterable[str]) -> None:
-        """Refuse a batch a model can't read: inputs missing, rows that do not agree, values not finite.
-
-        Values under a False `<name>_mask` or `observed` may be anything.
+        """Refuse a batch a model can't read: inputs missing, rows that do not agree, masks that do not fit, values not
+        finite. Values under a False `<name>_mask` may be anything.
         """
         missing = [name for name in required if name not in self.inputs]
         if missing:
-            raise DataError(f"the batch lacks {', '.join(missing)}", where="batch.inputs", fix="these may not be absent")
-        counts = {name: int(t.shape[0]) for part in self for name, t in part.items()}
+            raise DataError(
+                f"the batch lacks {', '.join(missing)}", where="batch.inputs", fix="these may not be absent"
+            )
+        counts = {name: int(t.shape[0]) if t.dim() else 0 for part in self for name, t in part.items()}
         if len(set(counts.values())) > 1:
             raise DataError(f"the tensors of a batch differ in rows: {counts}", where="batch")
         for name, tensor in self.inputs.items():
@@ -97,14 +98,26 @@ class Batch(NamedTuple):
             mask = self.inputs.get(f"{name}_mask")
             finite = torch.isfinite(tensor)
             if mask is not None:
+                if mask.dtype != torch.bool or mask.shape != tensor.shape[: mask.dim()]:
+                    raise DataError(
+                        f"{mask.dtype} of shape {tuple(mask.shape)} is no mask of {tuple(tensor.shape)}",
+                        where=f"batch.inputs.{name}_mask", fix="give a bool a row or a bool a value",
+                    )  # fmt: skip
                 finite = finite | ~mask.reshape(mask.shape + (1,) * (tensor.dim() - mask.dim()))
             if not bool(finite.all()):
                 place = tuple(int(i) for i in (~finite).nonzero()[0])
-                raise DataError(f"value at {place} is not finite", where=f"batch.inputs.{name}", fix="mask it or mend it")
+                raise DataError(
+                    f"value at {place} is not finite", where=f"batch.inputs.{name}", fix="mask it or mend it"
+                )
 
 
 def anchored(streams: Mapping[str, Tokens], anchor: str) -> tuple[Tokens, dict[str, Tokens]]:
-    """Part the residual stream from the context streams, which come in the order of their names."""
+    """Part the residual stream from the context streams, which come in the order of their names.
+
+    Mask: absent tokens of the residual stream are set to 0, so that their content reaches no output and no gradient.
+    """
     if anchor not in streams:
         raise DataError(f"the anchor stream {anchor!r} is absent", where="fusion", fix=f"streams: {', '.join(streams)}")
-    return streams[anchor], {name: streams[name] for name in sorted(streams) if name != anchor}
+    x, mask = streams[anchor]
+    own = Tokens(torch.where(mask[..., None], x, 0.0), mask)
+    return own, {name: streams[name] for name in sorted(streams) if name != anchor}

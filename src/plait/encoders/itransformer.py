@@ -8,11 +8,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from plait.core.config import Config
+from plait.core.errors import ConfigError
 from plait.core.schema import Schema
 from plait.core.tokens import Tokens
 from plait.nn.attention import check_heads
 from plait.nn.block import Stack
-from plait.nn.window_norm import WindowScaling
+from plait.nn.window_norm import WindowScaling, carry
 
 
 class ITransformerConfig(Config):
@@ -36,7 +37,7 @@ class ITransformerConfig(Config):
     scaling: WindowScaling = "standardise"
     """How each window is scaled before the network, and back after it."""
     marks: bool = True
-    """Calendar marks of the lookback as tokens of their own."""
+    """Calendar marks of the lookback as tokens of their own, which blocks read; left out at depth 0."""
     prior: bool = False
     """The seasonal prior of the horizon as further inputs of each variate's token."""
     calendar: bool = False
@@ -45,6 +46,10 @@ class ITransformerConfig(Config):
     def build(self, schema: Schema) -> "ITransformer":
         """The encoder for this series."""
         check_heads(self.dim, self.heads, "model.series.heads")
+        if self.calendar and not self.depth:
+            raise ConfigError(
+                "without blocks no variate reads the season", where="model.series.calendar", fix="give depth 1 or more"
+            )
         return ITransformer(schema, self)
 
 
@@ -53,8 +58,9 @@ class ITransformer(nn.Module):
 
     Reads `values` (b, t, v), `mask` (b, t, v), and where configured `marks` (b, t, k), `prior` (b, p, v), `season`
     (b,) int64. Shape: -> Tokens (b, v, dim); calendar tokens are dropped at the end.
-    Mask: a variate without any observed value in the window is absent. Whether each value is observed enters as
-    further inputs of its variate's token, 0 where all are.
+    Mask: a variate without any observed value in the window is absent; what is missing in a window is carried over
+    from what is observed in it. Whether each value is observed enters as further inputs of its variate's token, 0
+    where all are.
     Source: Liu et al. 2024 (iTransformer), section 3.
     """
 
@@ -64,7 +70,8 @@ class ITransformer(nn.Module):
         width = schema.lookback + (schema.horizon if config.prior else 0)
         self.embed = nn.Linear(width, config.dim)
         self.missing = nn.Linear(schema.lookback, config.dim, bias=False)
-        self.embed_marks = nn.Linear(schema.lookback, config.dim) if config.marks and schema.marks else None
+        marks = config.marks and schema.marks and config.depth
+        self.embed_marks = nn.Linear(schema.lookback, config.dim) if marks else None
         self.embed_season = nn.Embedding(schema.seasons, config.dim) if config.calendar else None
         self.drop = nn.Dropout(config.dropout)
         self.stack = Stack(
@@ -73,7 +80,8 @@ class ITransformer(nn.Module):
 
     def forward(self, fields: Mapping[str, Tensor]) -> Tokens:
         """One token a variate."""
-        values, mask = fields["values"], fields["mask"]
+        mask = fields["mask"]
+        values = carry(fields["values"], mask)
         if self.config.prior:
             values = torch.cat([values, fields["prior"]], dim=1)
         x = self.embed(values.transpose(1, 2)) + self.missing((~mask).to(values.dtype).transpose(1, 2))
@@ -86,7 +94,7 @@ class ITransformer(nn.Module):
             extra.append(self.embed_season(fields["season"])[:, None])
         if extra:
             x = torch.cat([x, *extra], dim=1)
-            always = present.new_ones(()).expand(len(x), x.shape[1] - variates)
+            always = present.new_ones(()).expand(x.shape[0], x.shape[1] - variates)
             present = torch.cat([present, always], dim=1)
         tokens = self.stack(Tokens(self.drop(x), present))
         return Tokens(tokens.x[:, :variates], tokens.mask[:, :variates])

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from plait.core.config import Config
 from plait.core.errors import ConfigError
 from plait.core.schema import Schema
 from plait.core.tokens import Tokens
-from plait.nn.window_norm import WindowScaling
+from plait.nn.window_norm import WindowScaling, carry
 
 
 class LinearConfig(Config):
@@ -42,7 +41,8 @@ class Linear(nn.Module):
 
     Reads `values` (b, t, v), `mask` (b, t, v), and where configured `marks` (b, t, k), `prior` (b, p, v), `season`
     (b,) int64. Shape: -> Tokens (b, v, dim).
-    Mask: a variate without any observed value in the window is absent.
+    Mask: a variate without any observed value in the window is absent; what is missing in a window is carried over
+    from what is observed in it.
     Source: Zeng et al. 2023 (NLinear).
     """
 
@@ -55,7 +55,7 @@ class Linear(nn.Module):
 
     def features(self, fields: Mapping[str, Tensor]) -> Tensor:
         """The inputs of the map. Shape: (b, v, f), in the order window, prior, marks, season."""
-        values = fields["values"]
+        values = carry(fields["values"], fields["mask"])
         parts = [values.transpose(1, 2)]
         if self.config.prior:
             parts.append(fields["prior"].transpose(1, 2))
@@ -63,8 +63,9 @@ class Linear(nn.Module):
         if self.config.marks:
             parts.append(fields["marks"][:, -1:].expand(-1, variates, -1))
         if self.config.calendar:
-            season = F.one_hot(fields["season"], self.seasons).to(values.dtype)
-            parts.append(season[:, None].expand(-1, variates, -1))
+            # Not F.one_hot: its check of the codes reads them back from the device.
+            season = fields["season"][:, None] == torch.arange(self.seasons, device=values.device)
+            parts.append(season.to(values.dtype)[:, None].expand(-1, variates, -1))
         return torch.cat(parts, dim=-1)
 
     def forward(self, fields: Mapping[str, Tensor]) -> Tokens:

@@ -58,4 +58,5 @@ class Text(nn.Module):
         states = torch.where(mask[..., None], fields["values"], 0.0)
         age = torch.where(mask, fields["age"], 0.0)[..., None]
         x = self.down(self.drop(torch.nn.functional.gelu(self.up(self.drop(states))))) + self.age(age)
-        return self.stack(Tokens(x, mask))
+        tokens: Tokens = self.stack(Tokens(x, mask))
+        return tokens

@@ -68,7 +68,7 @@ class CrossAttention(nn.Module):
             return anchor
         context = self.contexts(contexts)
         present = context.present[:, None]
-        keys = torch.cat([self.null.expand(len(context.x), -1, -1), self.norm_key(context.x)], dim=1)
+        keys = torch.cat([self.null.expand(context.x.shape[0], -1, -1), self.norm_key(context.x)], dim=1)
         mask = torch.cat([present, context.mask], dim=1)
         update, used = self.attention(self.norm_query(anchor.x), keys, mask, weights=maps is not None)
         fused = anchor.x + self.drop(update)

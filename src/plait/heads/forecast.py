@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -26,7 +27,7 @@ class ForecastConfig(Config):
 class Forecast(nn.Module):
     """W x + b for each token. Shape: (b, v, d) -> point (b, p, v), in the unit of the window the tokens came from.
 
-    Mask: a token is a variate; the forecast of an absent one has no meaning and is masked in the loss.
+    Mask: a token is a variate; an absent one is never read, its forecast is b.
     """
 
     def __init__(self, dim: int, horizon: int, dropout: float = 0.0) -> None:
@@ -35,4 +36,5 @@ class Forecast(nn.Module):
 
     def forward(self, tokens: Tokens, context: Mapping[str, Tokens]) -> Prediction:
         """The next steps of every variate."""
-        return Prediction(self.project(self.drop(tokens.x)).transpose(1, 2))
+        x = torch.where(tokens.mask[..., None], tokens.x, 0.0)
+        return Prediction(self.project(self.drop(x)).transpose(1, 2))

@@ -36,18 +36,19 @@ class ChimeraConfig(Config):
     """Series and dated text to a forecast."""
 
     kind: Literal["chimera"] = "chimera"
-    series: Annotated[Any, PartOf("encoders")] = {"kind": "itransformer"}  # noqa: RUF012
+    series: Annotated[Any, PartOf("encoders")] = {"kind": "itransformer"}
     """The series leg, the anchor."""
-    text: Annotated[Any, PartOf("encoders")] = {"kind": "text"}  # noqa: RUF012
+    text: Annotated[Any, PartOf("encoders")] = {"kind": "text"}
     """The text leg; left out where the data have no text."""
     fusion: Annotated[Any, PartOf("fusion")] | None = None
     """How text enters the series; unset: cross_attention where there is text, none elsewhere."""
     final: FinalConfig = FinalConfig()
     """Blocks after the fusion."""
-    head: Annotated[Any, PartOf("heads")] = {"kind": "forecast"}  # noqa: RUF012
+    head: Annotated[Any, PartOf("heads")] = {"kind": "forecast"}
     """From tokens to the prediction."""
     residual: bool = False
-    """Forecast = stop_grad(series forecast) + what the fusion changed, mapped to the horizon in data units."""
+    """Forecast = stop_grad(series forecast) + what the fusion changed, mapped to the horizon in data units. A batch
+    without text trains the series leg."""
 
     def resolve(self, schema: Schema) -> "ChimeraConfig":
         """The config with the fusion chosen; a fusion asked for where there is one stream is refused."""
@@ -71,6 +72,7 @@ class ChimeraConfig(Config):
     def build(self, schema: Schema) -> "Chimera":
         """The model for these data; every part starts from a seed of its own name."""
         config = self.resolve(schema)
+        chosen_fusion: Any = config.fusion
         root = torch.initial_seed()
 
         def part(name: str, chosen: Any, facts: Schema) -> nn.Module:
@@ -83,11 +85,11 @@ class ChimeraConfig(Config):
         series = part(ANCHOR, config.series, schema)
         widths = {ANCHOR: cast(Encoder, series).dim}
         text = None
-        if TEXT in schema.contexts and config.fusion.kind != "none":
+        if TEXT in schema.contexts and chosen_fusion.kind != "none":
             text = part(TEXT, config.text, schema)
             widths[TEXT] = cast(Encoder, text).dim
         inner = schema.with_widths(widths)
-        fusion = part("fusion", config.fusion, inner)
+        fusion = part("fusion", chosen_fusion, inner)
         seed_torch(root, "final")
         if config.final.depth:
             check_heads(widths[ANCHOR], config.final.heads, "model.final.heads")
@@ -96,9 +98,9 @@ class ChimeraConfig(Config):
         seed_torch(root, "text_head")
         text_head = None
         if config.residual and text is not None:
-            if not config.fusion.anchored:
+            if not chosen_fusion.anchored:
                 raise ConfigError(
-                    f"residual needs an anchored fusion, {config.fusion.kind!r} is none", where="model.residual"
+                    f"residual needs an anchored fusion, {chosen_fusion.kind!r} is none", where="model.residual"
                 )
             text_head = nn.Linear(widths[ANCHOR], schema.horizon, bias=False)
         return Chimera(config, series, text, fusion, final, head, text_head)
@@ -145,11 +147,12 @@ class Chimera(nn.Module):
         if self.text is not None and TEXT in batch.inputs:
             streams[TEXT] = self.text(_stream(batch.inputs, TEXT))
         fused: Tokens = cast(Fusion, self.fusion)(streams, maps)
-        if self.text_head is None:
+        if self.text_head is None or TEXT not in streams:
             point = scale.undo(self._forecast(fused, streams))
         else:
             point = scale.undo(self._forecast(series, streams)).detach()
-            point = point + self.text_head(fused.x - series.x).transpose(1, 2)
+            change = torch.where(series.mask[..., None], fused.x - series.x, 0.0)
+            point = point + self.text_head(change).transpose(1, 2)
         return Output(Prediction(point), {}, maps or {})
 
     def _forecast(self, tokens: Tokens, streams: dict[str, Tokens]) -> Tensor:

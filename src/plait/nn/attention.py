@@ -19,20 +19,21 @@ def attend(
     """Scaled dot-product attention, softmax(q k^T / sqrt(e) + bias) v over the keys that are present.
 
     Shape: `q` (b, h, n, e), `k` and `v` (b, h, m, e), `key_mask` (b, m) bool or (b, 1, n, m) bool, `bias`
-    broadcastable to (b, h, n, m); returns (b, h, n, e) and, with `weights`, the weights (b, h, n, m).
-    Mask: a False key weighs exactly 0 and its content is never read; a query without any key gets exactly 0.
+    finite and broadcastable to (b, h, n, m); returns (b, h, n, e) and, with `weights`, the weights (b, h, n, m).
+    Mask: a False key weighs exactly 0, and the content of one that no query may see is never read; a query without
+    any key gets exactly 0.
     Source: Vaswani et al. 2017, equation 1.
     """
     mask = None
     if key_mask is not None:
         mask = key_mask[:, None, None, :] if key_mask.dim() == 2 else key_mask
-        some = mask.any(dim=-1, keepdim=True)
+        some, keep = mask.any(dim=-1, keepdim=True), mask.any(dim=-2)[..., None]
         mask = mask | ~some
-        if key_mask.dim() == 2:
-            keep = key_mask[:, None, :, None]
-            k, v = torch.where(keep, k, 0.0), torch.where(keep, v, 0.0)
+        k, v = torch.where(keep, k, 0.0), torch.where(keep, v, 0.0)
     if weights:
-        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        # Half precision rounds scores too coarsely to show; the fused path keeps them in float32 as well.
+        wide = torch.promote_types(q.dtype, torch.float32)
+        scores = q.to(wide) @ k.to(wide).transpose(-2, -1) * q.shape[-1] ** -0.5
         if bias is not None:
             scores = scores + bias
         if mask is not None:
@@ -40,7 +41,7 @@ def attend(
         used = torch.softmax(scores, dim=-1)
         if mask is not None:
             used = torch.where(some, used, 0.0)
-        return F.dropout(used, dropout) @ v, used
+        return (F.dropout(used, dropout) @ v.to(wide)).to(v.dtype), used
     additive = mask
     if bias is not None:
         additive = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
@@ -86,7 +87,8 @@ class Attention(nn.Module):
         """The attended values, projected, and the weights (b, h, n, m) if asked for."""
 
         def split(t: Tensor) -> Tensor:
-            return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            heads: Tensor = t.unflatten(-1, (self.heads, -1))
+            return heads.transpose(1, 2)
 
         q, k, v = split(self.query(x)), split(self.key(context)), split(self.value(context))
         mixed, used = attend(q, k, v, mask, bias, self.dropout if self.training else 0.0, weights)

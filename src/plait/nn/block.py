@@ -82,9 +82,7 @@ class Stack(nn.Module):
         norm: str = "pre",
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(dim, heads, hidden, dropout, activation, norm) for _ in range(depth)
-        )
+        self.blocks = nn.ModuleList(Block(dim, heads, hidden, dropout, activation, norm) for _ in range(depth))
         self.norm = nn.LayerNorm(dim) if depth else nn.Identity()
 
     def forward(self, tokens: Tokens) -> Tokens:

@@ -10,8 +10,9 @@ from plait.nn.pool import join
 
 
 class Contexts(nn.Module):
-    """{name: (b, m_i, d_i)} -> (b, sum of m_i, dim): each stream by its own affine projection, whose bias is its modality vector.
+    """{name: (b, m_i, d_i)} -> (b, sum of m_i, dim): each stream by its own affine projection.
 
+    Its bias is the stream's modality vector.
     Mask: kept, and absent content is set to 0 before it is read. Streams that are left out are skipped; the order
     of the mapping's keys does not matter.
     """

@@ -1,0 +1,60 @@
+"""From a verb's tokens to its options and its config: the recipe's fields with what was named laid over them."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from plait.cli.grammar import Parsed, parse
+from plait.core.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from plait.runs.config import RunConfig
+    from plait.runs.recipe import Recipe
+
+
+def only_options(tokens: list[str], words: tuple[str, ...], valued: tuple[str, ...] = ()) -> Parsed:
+    """A verb without config fields: exactly the named words, an unknown option is an error."""
+    parsed = parse(tokens, valued)
+    if parsed.fields:
+        name = parsed.fields[0][0]
+        raise ConfigError(f"no option --{name}", fix=suggest(name, [*valued, "json", "debug", "help"]))
+    if len(parsed.words) != len(words):
+        raise ConfigError(f"expects {' '.join(words) or 'no argument'}, got {' '.join(parsed.words) or 'nothing'}")
+    return parsed
+
+
+def raw_config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Parsed, "Recipe", dict[str, Any]]:
+    """The recipe and the config, as plain data, that a verb's tokens name."""
+    from plait.runs.recipe import apply, choose_kinds, load_recipe, names_of, raw_config, recipe_names
+
+    valued = (*valued, "size")
+    first = parse(tokens, valued)
+    # Which names are switches depends on the recipe, which may stand behind one (`--deterministic chimera`), and on
+    # the kinds that other tokens choose.
+    behind = [str(v) for _, v in first.fields if v in recipe_names() or str(v).endswith(".yaml")]
+    if not first.words and not behind:
+        raise ConfigError("name a recipe or a run.yaml", fix=f"recipes: {', '.join(recipe_names())}")
+    recipe = load_recipe([*first.words, *behind][0])
+    raw = raw_config(recipe, first.options.get("size"))
+    first = parse(tokens, valued, names_of(raw, recipe).switches())
+    choose_kinds(raw, recipe, _without_ignored(first.fields, recipe)[0])
+    parsed = parse(tokens, valued, names_of(raw, recipe).switches())
+    if len(parsed.words) > 1:
+        raise ConfigError(f"one recipe at a time, got {' '.join(parsed.words)}")
+    known, ignored = _without_ignored(parsed.fields, recipe)
+    for name in ignored:
+        print(f"--{name} is accepted and has no effect here", file=sys.stderr)
+    return parsed, recipe, apply(raw_config(recipe, parsed.options.get("size")), recipe, known)
+
+
+def _without_ignored(fields: list[tuple[str, Any]], recipe: "Recipe") -> tuple[list[tuple[str, Any]], list[str]]:
+    known = [(name, value) for name, value in fields if name.replace("_", "-") not in recipe.ignored]
+    return known, [name for name, _ in fields if name.replace("_", "-") in recipe.ignored]
+
+
+def config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Parsed, "Recipe", "RunConfig"]:
+    """The recipe and the checked config that a verb's tokens name."""
+    from plait.core.config import validate
+    from plait.runs.config import RunConfig
+
+    parsed, recipe, raw = raw_config_of(tokens, valued)
+    return parsed, recipe, validate(RunConfig, raw, recipe.source)

@@ -1,0 +1,101 @@
+"""What attention between streams is held to."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from plait.core.errors import ConfigError
+from plait.core.schema import Schema
+from plait.core.tokens import Map
+from plait.nn.attention import Attention
+from plait.testing.case import Tensors, distance, gradients, law, learn, require
+from plait.testing.streams import FusionCase
+
+
+@law
+def queries_and_keys_learn(case: FusionCase) -> None:
+    """Query and key projections have a gradient one optimiser step after the start, from a single context token and
+    from several: softmax over one key is 1, and gives them none.
+
+    In float32 it must exceed 1e-4 of the gradient of the values, else it is rounding.
+    """
+    schema = one_context(case)
+    for count in (1, 7):
+        single = replace(schema, stream_tokens=dict.fromkeys(schema.contexts, count))
+        one = FusionCase(case.config, single, case.dtype, case.device)
+        module, inputs = one.build(), one.sample()
+        learn(one, module, [inputs], lr=1e-2)
+        found = gradients(one, module.train(), inputs)
+        for name, part in module.named_modules():
+            if isinstance(part, Attention):
+                sizes = {w: float(found[f"{name}.{w}.weight"].abs().max()) for w in ("query", "key", "value")}
+                floor = 1e-4 * sizes["value"] if case.dtype == torch.float32 else 0.0
+                for weight in ("query", "key"):
+                    what = f"{count} context token{'s' * (count > 1)}: the gradient of {name}.{weight}"
+                    require(sizes[weight] > floor, f"{what} is {sizes[weight]:.2g}, it must exceed {floor:.2g}")
+
+
+@law
+def attention_is_shown(case: FusionCase) -> None:
+    """An operator with attention has a map `attention...`, (row, head, query, key), that depends on the position."""
+    for name, values in attention_maps(case, case.sample()).items():
+        spread = distance(values[:, :, 1:], values[:, :, :-1]) if values.shape[2] > 1 else 1.0
+        require(spread > 1e-4, f"{name} differs by {spread:.2g} between positions, it must exceed 1e-4")
+
+
+@law
+def attention_weights_sum_to_one(case: FusionCase) -> None:
+    """Over present keys, within 1e-6 (2e-2 in other dtypes than float32), and to 0 for a query without any key."""
+    inputs = case.without(case.sample(), case.schema.contexts, slice(2, None))
+    for name, values in attention_maps(case, inputs).items():
+        total = values.sum(dim=-1)
+        empty = (values == 0).all(dim=-1)
+        gap = distance(torch.where(empty, 1.0, total), torch.ones_like(total))
+        require(gap <= case.same, f"{name} sums to 1 within {gap:.2g}, the tolerance is {case.same:g}")
+        require(not bool(empty[:2].any()), f"{name} is 0 for every key of a query in a row with context")
+
+
+@law
+def absent_keys_weigh_nothing(case: FusionCase) -> None:
+    """In every row at least as many keys weigh exactly 0 as tokens of the stream attended to are absent."""
+    inputs = case.sample()
+    absent = {name: (~inputs[f"{name}_mask"]).sum(dim=1) for name in case.schema.streams}
+    anchor = absent.pop(case.schema.anchor)
+    least = torch.minimum(anchor, torch.stack(list(absent.values())).sum(dim=0)) if absent else anchor
+    for name, values in attention_maps(case, inputs).items():
+        zeros = (values == 0).sum(dim=-1).amin(dim=(1, 2))
+        what = f"{name} gives exactly 0 to {zeros.tolist()} keys of each row, at least {least.tolist()} are absent"
+        require(bool((zeros >= least).all()), what)
+
+
+def one_context(case: FusionCase) -> Schema:
+    """The schema with the first context alone, or as it is if the config names more streams."""
+    kept = (case.schema.anchor, *case.schema.contexts[:1])
+    single = case.schema.with_widths({name: case.schema.streams[name] for name in kept})
+    try:
+        case.config.build(single)  # type: ignore[attr-defined]
+    except ConfigError:
+        return case.schema
+    return single
+
+
+def attention_maps(case: FusionCase, inputs: Tensors) -> Tensors:
+    """The maps of a trained operator whose name begins with `attention`; none asked of one without an Attention."""
+    if not any(isinstance(module, Attention) for module in case.trained().modules()):
+        return {}
+    maps: dict[str, Map] = {}
+    case.run(case.trained(), inputs, maps)
+    found = {name: each.values for name, each in maps.items() if name.startswith("attention")}
+    require(found, f"the maps are {sorted(maps)}, none is named attention")
+    for name, values in found.items():
+        require(values.dim() == 4, f"map {name} has {values.dim()} axes, attention has (row, head, query, key)")
+    return found
+
+
+ATTENTION: tuple[Callable[[FusionCase], None], ...] = (
+    queries_and_keys_learn,
+    attention_is_shown,
+    attention_weights_sum_to_one,
+    absent_keys_weigh_nothing,
+)

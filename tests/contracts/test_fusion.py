@@ -1,0 +1,45 @@
+"""Every fusion operator of the room, in every form, is held to the contract."""
+
+import doctest
+
+import pytest
+import torch
+
+from contracts.variants import room_variants
+from plait.testing import check_fusion
+from plait.testing import fusion as suite
+from plait.testing.graphs import compile_agrees
+from plait.testing.streams import FusionCase, example_schema
+
+FORMS = room_variants("fusion")
+KINDS = [name for name in FORMS if "," not in name]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_float32(form: str) -> None:
+    check_fusion(FORMS[form])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_bfloat16(form: str) -> None:
+    check_fusion(FORMS[form], dtype=torch.bfloat16, graphs=form in KINDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", FORMS)
+def test_compiled_by_inductor(form: str, dtype: torch.dtype) -> None:
+    config = FORMS[form]
+    compile_agrees("inductor")(FusionCase(config, example_schema(config), dtype, "cpu"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", FORMS)
+def test_on_cuda(form: str, dtype: torch.dtype) -> None:
+    check_fusion(FORMS[form], dtype=dtype, device="cuda", graphs=False)
+
+
+def test_example_of_the_docstring_runs() -> None:
+    assert doctest.testmod(suite) == (0, 2)

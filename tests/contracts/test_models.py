@@ -1,0 +1,44 @@
+"""Every model of the room, with every fusion and every leg that fits, is held to the contract."""
+
+import doctest
+
+import pytest
+import torch
+
+from contracts.variants import room_variants, with_every_part
+from plait.core.kinds import config_class, kinds
+from plait.testing import check_model
+from plait.testing import models as suite
+from plait.testing.graphs import compile_agrees
+
+KINDS = list(kinds("models"))
+FORMS = room_variants("models")
+WIRED = {f"{kind}, {n}": c for kind in KINDS for n, c in with_every_part(config_class("models", kind)).items()}
+EVERY = FORMS | WIRED
+
+
+@pytest.mark.parametrize("form", EVERY)
+def test_float32(form: str) -> None:
+    check_model(EVERY[form], graphs=form in KINDS)
+
+
+@pytest.mark.parametrize("form", EVERY)
+def test_bfloat16(form: str) -> None:
+    check_model(EVERY[form], dtype=torch.bfloat16, graphs=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [form for form in EVERY if form not in KINDS])
+def test_every_form_as_a_graph(form: str) -> None:
+    check_model(EVERY[form])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_compiled_by_inductor(kind: str, dtype: torch.dtype) -> None:
+    compile_agrees("inductor")(suite.ModelCase(FORMS[kind], suite.series_schema(), dtype, "cpu"))
+
+
+def test_example_of_the_docstring_runs() -> None:
+    assert doctest.testmod(suite) == (0, 2)

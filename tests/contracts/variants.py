@@ -1,0 +1,60 @@
+"""The forms a kind can take, read from its config class: every field that chooses what is built, turned."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from plait.core.config import Config, part_room
+from plait.core.kinds import config_class, kinds
+
+
+def variants(cls: type[Config]) -> dict[str, Config]:
+    """Configs by name: `default`; every choice of a `Literal`, flag or stage that may be left out, one at a time;
+    `everything on`, the last other choice of all of them together.
+    """
+    default = cls()
+    found, together = {"default": default}, {}
+    for name, field in cls.model_fields.items():
+        for value in alternatives(name, getattr(default, name), field):
+            found[f"{name}={value}"] = cls(**{name: value})
+            if value != 0:
+                together[name] = value
+    if len(together) > 1:
+        found["everything on"] = cls(**together)
+    return found
+
+
+def alternatives(name: str, value: Any, field: Any) -> Iterator[Any]:
+    """The other values of a field that change what is built, and not only its size."""
+    if get_origin(field.annotation) is Literal:
+        yield from (choice for choice in get_args(field.annotation) if choice != value)
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int) and any(getattr(rule, "ge", None) == 0 for rule in field.metadata):
+        yield 0 if value else 32 if name == "hidden" else 1
+    elif isinstance(value, Config) and "kind" not in type(value).model_fields:
+        yield from list(variants(type(value)).values())[1:]
+
+
+def room_variants(room: str) -> dict[str, Config]:
+    """Every variant of every kind of a room, by `kind` or `kind, field=value`."""
+    found = {}
+    for kind in kinds(room):
+        for name, config in variants(config_class(room, kind)).items():
+            found[kind if name == "default" else f"{kind}, {name}"] = config
+    return found
+
+
+def with_every_part(cls: type[Config]) -> dict[str, Config]:
+    """A model with every form of every fusion, and with every encoder that reads what its default one reads."""
+    found, default = {}, cls()
+    for name, field in cls.model_fields.items():
+        room = part_room(field.annotation, field.metadata)
+        if room == "fusion":
+            found |= {f"{name}={form}": cls(**{name: part}) for form, part in room_variants(room).items()}
+        elif room == "encoders":
+            reads_series = hasattr(getattr(default, name), "scaling")
+            for kind in kinds(room):
+                part = config_class(room, kind)()
+                if hasattr(part, "scaling") == reads_series:
+                    found[f"{name}={kind}"] = cls(**{name: part})
+    return found
