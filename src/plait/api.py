@@ -9,7 +9,7 @@ from plait.evaluation.compare import Comparison, Plan
 from plait.report.page import write_report
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit as fit_run
-from plait.runs.folder import new_folder, write_start
+from plait.runs.folder import new_folder, new_or_nothing, write_start
 from plait.runs.recipe import apply, load_recipe, raw_config
 from plait.runs.run import Run, load_run
 from plait.training.checkpoint import write_file
@@ -29,7 +29,8 @@ def fit(
     Errors: PlaitError, as the command line prints them.
     """
     config, folder = _prepare(recipe, frame, texts, out, size, fields, "")
-    fit_run(config, folder)
+    with new_or_nothing(folder):
+        fit_run(config, folder)
     write_report(folder)
     return load_run(folder)
 
@@ -44,12 +45,13 @@ def compare(
     size: str | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Train naive, anchor-only, fused and placebo arms on the same splits and seeds; returns what compare.json holds."""
+    """Train naive, anchor-only, fused and placebo arms on the same splits and seeds; returns what compare.json has."""
     config, folder = _prepare(recipe, frame, texts, out, size, fields, "compare")
     chosen = load_recipe(recipe)
     plan = Plan(config, chosen.modality, chosen.arms, tuple(range(seeds)))
-    write_start(folder, config)
-    result = Comparison(plan, folder).run()
+    with new_or_nothing(folder):
+        write_start(folder, config)
+        result = Comparison(plan, folder).run()
     write_report(folder)
     return {"folder": str(folder), **result}
 

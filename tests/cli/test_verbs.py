@@ -301,8 +301,8 @@ DATA: dict[str, str] = {
     CSV + " renamed.csv": "renamed.csv: no column 'date' (there is a, b, when)",
     CSV + " words.csv": "words.csv: column a holds no number",
     CSV + " bad_date.csv": "bad_date.csv, column date, row 3: '3rd of May' is no date",
-    CSV + " twice.csv": "csv: 1 rows repeat a time stamp: 2020-01-06T00:00:00 (decide by data.duplicates)",
-    CSV + " gap.csv": "csv: 2 steps of a day are absent: after 2020-01-07T00:00:00 (decide by data.gaps)",
+    CSV + " twice.csv": "twice.csv: 1 rows repeat a time stamp: 2020-01-06T00:00:00 (decide by data.duplicates)",
+    CSV + " gap.csv": "gap.csv: 2 steps of a day are absent: after 2020-01-07T00:00:00 (decide by data.gaps)",
     CSV + " good.csv --text-path texts_without_dates.csv": "texts_without_dates.csv: the text table has no dates",
     CSV
     + " good.csv --text-path texts_without_text.csv": "texts_without_text.csv: no column 'text' (did you mean date?)",

@@ -43,7 +43,7 @@ def test_a_row_is_present_with_one_token() -> None:
 def test_rows_slice_every_tensor(index: torch.Tensor | slice) -> None:
     part = batch().rows(index)
     expected = torch.arange(B)[index]
-    assert len(part) == len(expected)
+    assert len(part.info["row"]) == len(expected)
     assert part.inputs["season"].equal(expected)
     assert part.info["row"].equal(expected * 10)
     assert part.targets["y"].equal(expected.float())

@@ -24,6 +24,8 @@ def _read(tmp_path: Path, text: str, **fields: object) -> SeriesTable:
 
 DAILY = "date,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n2024-01-03,5,6\n2024-01-04,7,8\n2024-01-05,9,10\n"
 
+NO_NUMBERS = "date,a,b\n2024-01-01,x,2\n2024-01-02,x,4\n2024-01-03,x,6\n"
+
 
 def test_a_clean_table(tmp_path: Path) -> None:
     table = _read(tmp_path, DAILY)
@@ -73,10 +75,10 @@ def test_absent_steps_are_decided_by_a_field(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fields", "words"),
     [
-        (DAILY.replace("2024-01-03", "yesterday"), {}, r"'yesterday' is no date.*column date, row 3|row 3.*'yesterday'"),
+        (DAILY.replace("2024-01-03", "yesterday"), {}, r"column date, row 3: 'yesterday' is no date"),
         (DAILY, {"time": "day"}, "no column 'day'.*did you mean date"),
         (DAILY, {"targets": ["c"]}, "no column 'c'"),
-        (DAILY.replace(",1,", ",x,").replace(",3,", ",x,").replace(",5,", ",x,").replace(",7,", ",x,").replace(",9,", ",x,"), {}, "column a holds no number"),
+        (NO_NUMBERS, {}, "column a holds no number"),
         ("", {}, "no CSV table"),
         ("date,a\n2024-01-01,1\n", {}, "1 rows are no series"),
     ],

@@ -94,7 +94,9 @@ def test_batches_are_the_rows_of_the_table() -> None:
         np.testing.assert_allclose(batch.inputs["series"][i], z[origin - 35 : origin + 1], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(batch.targets["y"][i], z[origin + 1 : origin + 13], rtol=1e-5, atol=1e-6)
         assert int(batch.info["row"][i]) == origin
-    np.testing.assert_allclose(data.original_unit(batch.targets["y"].numpy())[0, 0], TABLE.values[data.origins["val"][0] + 1], rtol=1e-5)  # fmt: skip
+    first = data.origins["val"][0] + 1
+    back = data.original_unit(batch.targets["y"].numpy())
+    np.testing.assert_allclose(back[0, 0], TABLE.values[first], rtol=1e-5)
 
 
 def test_missing_values_are_carried_marked_and_masked() -> None:

@@ -68,7 +68,8 @@ def test_what_is_not_accepted_is_the_anchor_exactly(small: tuple[Comparison, dic
         accepted = result["verdicts"][0]["accepted" if name == "fused" else "placebo_accepted"]
         if not any(accepted):
             assert arms[name]["mean"] == arms["anchor"]["mean"]
-    assert result["verdicts"][0]["helps"] is (result["verdicts"][0]["high"] < 0 and result["verdicts"][0]["against_placebo"]["high"] < 0)  # fmt: skip
+    verdict = result["verdicts"][0]
+    assert verdict["helps"] is (verdict["high"] < 0 and verdict["against_placebo"]["high"] < 0)
 
 
 def test_a_finished_comparison_is_read_and_not_trained_again(small: tuple[Comparison, dict[str, Any]]) -> None:

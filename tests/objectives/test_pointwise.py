@@ -32,6 +32,7 @@ def test_row_errors() -> None:
 
 
 def test_half_precision_sums_are_float32() -> None:
-    value, _ = masked_loss(torch.ones(7, 400, 1, dtype=torch.bfloat16), torch.zeros(7, 400, 1), torch.ones(7, 400, 1).bool(), "mse")  # fmt: skip
+    known = torch.ones(7, 400, 1, dtype=torch.bool)
+    value, _ = masked_loss(torch.ones(7, 400, 1, dtype=torch.bfloat16), torch.zeros(7, 400, 1), known, "mse")
     assert value.dtype == torch.float32
     assert float(value) == 2800.0

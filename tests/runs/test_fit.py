@@ -161,3 +161,24 @@ def test_a_run_that_is_none_and_one_that_has_not_ended_say_so(tmp_path: Path) ->
     (tmp_path / "half" / "config.yaml").write_text(json.dumps(config))
     with pytest.raises(FileError, match="--resume"):
         load_run(tmp_path / "half")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ([("backbone", "text")], "'text' encodes text, not series"),
+        ([("model.text.kind", "linear")], "'linear' encodes series, not text"),
+        ([("trackers", ["tensorbord"])], "no tracker 'tensorbord'.*did you mean tensorboard"),
+        ([("data.text.path", "x.csv")], "bring their own texts"),
+        (
+            [("training.stages", [{"name": "series", "present": ["series"]}, {"name": "b", "train": ["fusoin.*"]}])],
+            r"stage b: the glob 'fusoin\.\*' matches no parameter",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_first_step(
+    tmp_path: Path, fields: list[tuple[str, Any]], words: str
+) -> None:
+    with pytest.raises(PlaitError, match=words):
+        _run(tmp_path / "run", *fields)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()

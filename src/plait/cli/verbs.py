@@ -1,8 +1,7 @@
 """What each verb does: take its tokens apart, call the library, say the result, return it as plain data."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def train(tokens: list[str]) -> Any:
     """Train into a new run folder, or go on in one."""
     if "--help" in tokens or "-h" in tokens:
         return _train_help([t for t in tokens if t not in ("--help", "-h")])
-    from plait.runs.folder import new_folder, read_config
+    from plait.runs.folder import new_folder, new_or_nothing, read_config
 
     resume = any(t == "--resume" or t.startswith("--resume=") for t in tokens)
     if resume:
@@ -50,22 +49,11 @@ def train(tokens: list[str]) -> Any:
     from plait.runs.fit import fit, tell
 
     say(f"run folder: {folder}")
-    with nullcontext() if resume else _new(folder):
+    with nullcontext() if resume else new_or_nothing(folder):
         result = fit(config, folder)
     tell(result)
     say(f"report: {write_report(folder)}")
     return result
-
-
-@contextmanager
-def _new(folder: Path) -> Iterator[None]:
-    """Take a new folder away again where a fault of config, data or files came before the first step."""
-    try:
-        yield
-    except (ConfigError, DataError, FileError):
-        if not any(folder.rglob("metrics.jsonl")) and not any(folder.rglob("checkpoints/*")):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _train_help(tokens: list[str]) -> Any:
@@ -142,7 +130,7 @@ def compare(tokens: list[str]) -> Any:
     seeds = _count(parsed.options.get("seeds", "3"), "--seeds")
     from plait.evaluation.compare import Comparison, Plan
     from plait.report.page import write_report
-    from plait.runs.folder import check_same, new_folder, write_start
+    from plait.runs.folder import check_same, new_folder, new_or_nothing, write_start
 
     plan = Plan(config, recipe.modality, recipe.arms, tuple(range(config.seed, config.seed + seeds)))
     resume = parsed.options.get("resume")
@@ -151,7 +139,7 @@ def compare(tokens: list[str]) -> Any:
         check_same(folder, config)
     else:
         folder = new_folder(config, parsed.options.get("out"), verb="compare")
-    with nullcontext() if resume else _new(folder):
+    with nullcontext() if resume else new_or_nothing(folder):
         if not resume:
             write_start(folder, config)
         comparison = Comparison(plan, folder)

@@ -63,9 +63,6 @@ class Batch(NamedTuple):
     targets: dict[str, Tensor]
     info: dict[str, Tensor]
 
-    def __len__(self) -> int:
-        return int(next(iter(self.inputs.values())).shape[0])
-
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
         return Batch(*({k: v.to(device, non_blocking=True) for k, v in part.items()} for part in self))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from plait.core.errors import DataError, FileError, suggest
+from plait.core.errors import DataError, FileError, suggest, suggest_file
 from plait.features.calendar import Step, Times, infer_step, next_times, steps_between
 
 Duplicates = Literal["error", "last", "first", "as_filed"]
@@ -60,8 +60,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
-        near = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-        raise FileError("no such file", where=str(path), fix=suggest(path.name, near) if near else "") from None
+        raise FileError("no such file", where=str(path), fix=suggest_file(path)) from None
     except IsADirectoryError:
         raise FileError("is a folder, a CSV file was expected", where=str(path)) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """`itransformer`: the whole lookback of a variate is one token, and variates attend to each other."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -19,6 +19,7 @@ from plait.nn.window_norm import WindowScaling, carry
 class ITransformerConfig(Config):
     """Inverted series: one token a variate, calendar marks as further tokens."""
 
+    modality: ClassVar[str] = "series"
     kind: Literal["itransformer"] = "itransformer"
     dim: int = Field(128, ge=1)
     """Width of a token."""

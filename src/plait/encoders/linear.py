@@ -1,7 +1,7 @@
 """`linear`: each variate's window through one linear map (NLinear), started from the closed-form ridge."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,6 +17,7 @@ from plait.nn.window_norm import WindowScaling, carry
 class LinearConfig(Config):
     """A linear series encoder. With the linear forecast head it is NLinear."""
 
+    modality: ClassVar[str] = "series"
     kind: Literal["linear"] = "linear"
     dim: int = Field(32, ge=1)
     """Width of a token; at least the smaller of horizon and inputs, if it is to start from the ridge."""

@@ -1,7 +1,7 @@
 """`text`: frozen token or sentence states of the newest texts, with their age, through blocks of self-attention."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,6 +17,7 @@ from plait.nn.block import Stack
 class TextConfig(Config):
     """From the frozen states of texts to tokens."""
 
+    modality: ClassVar[str] = "text"
     kind: Literal["text"] = "text"
     dim: int = Field(64, ge=1)
     """Width of a token."""

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from plait.core.config import Config, PartOf
@@ -50,6 +50,14 @@ class ChimeraConfig(Config):
     """Forecast = stop_grad(series forecast) + what the fusion changed, mapped to the horizon in data units. A batch
     without text trains the series leg."""
 
+    @model_validator(mode="after")
+    def _legs_fit(self) -> "ChimeraConfig":
+        for leg, modality in (("series", ANCHOR), ("text", TEXT)):
+            part = getattr(self, leg)
+            if part.modality != modality:
+                raise ValueError(f"{leg}.kind: {part.kind!r} encodes {part.modality}, not {modality}")
+        return self
+
     def resolve(self, schema: Schema) -> "ChimeraConfig":
         """The config with the fusion chosen; a fusion asked for where there is one stream is refused."""
         if schema.contexts:
@@ -80,8 +88,6 @@ class ChimeraConfig(Config):
             built: nn.Module = chosen.build(facts)
             return built
 
-        if not hasattr(config.series, "scaling"):
-            raise ConfigError(f"{config.series.kind!r} encodes no series", where="model.series.kind")
         series = part(ANCHOR, config.series, schema)
         widths = {ANCHOR: cast(Encoder, series).dim}
         text = None

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from plait.baselines.ridge import fit_ridge
-from plait.core.errors import ConfigError
+from plait.core.errors import ConfigError, suggest
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
 from plait.data.table import refuse
@@ -27,7 +27,7 @@ def build_data(
 ) -> ForecastData:
     """The data of a run, checked; `table` stands in for what the source would read."""
     table = config.data.read() if table is None else table
-    refuse(table.findings, config.data.kind)
+    refuse(table.findings, getattr(config.data, "path", "") or config.data.kind)
     fusion = config.model.fusion
     text = fusion is None or fusion.kind != "none"
     return ForecastData(
@@ -95,6 +95,7 @@ def stages_for(training: TrainingConfig, model: nn.Module, fused: bool) -> Train
 def accelerator_for(config: RunConfig, folder: Any, trackers: bool = True) -> Any:
     """Device, precision, launch and trackers, by Accelerate."""
     from accelerate import Accelerator
+    from accelerate.utils import LoggerType
 
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("there is no CUDA device", where="--device", fix="use --device auto or cpu")
@@ -102,6 +103,10 @@ def accelerator_for(config: RunConfig, folder: Any, trackers: bool = True) -> An
         raise ConfigError("there is no MPS device", where="--device", fix="use --device auto or cpu")
     if config.training.precision == "fp16" and (config.device == "cpu" or not torch.cuda.is_available()):
         raise ConfigError("fp16 needs a GPU", where="training.precision", fix="use bf16 or no")
+    known = {str(name) for name in LoggerType} - {"all"}
+    for name in config.training.trackers:
+        if name not in known:
+            raise ConfigError(f"no tracker {name!r}", where="training.trackers", fix=suggest(name, known))
     if config.deterministic:
         torch.use_deterministic_algorithms(True)
     accelerator = Accelerator(

@@ -4,7 +4,10 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 
 from plait.core import yaml
 from plait.core.config import validate
-from plait.core.errors import ConfigError, FileError, suggest
+from plait.core.errors import ConfigError, DataError, FileError, suggest_file
 from plait.runs.config import RunConfig
 from plait.training.checkpoint import write_file, write_json
 
@@ -56,6 +59,17 @@ def new_folder(config: RunConfig, out: str | None, root: str = "runs", verb: str
     return folder
 
 
+@contextmanager
+def new_or_nothing(folder: Path) -> Iterator[None]:
+    """Take a new folder away again where a fault of config, data or files comes before the first step."""
+    try:
+        yield
+    except (ConfigError, DataError, FileError):
+        if not any(folder.rglob("metrics.jsonl")) and not any(folder.rglob("checkpoints/*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def write_start(folder: Path, config: RunConfig) -> None:
     """What is known before the first step: the resolved config and the environment."""
     write_file(folder / "config.yaml", config_text(config).encode())
@@ -64,9 +78,10 @@ def write_start(folder: Path, config: RunConfig) -> None:
 
 def read_config(folder: Path) -> RunConfig:
     """The config of a run folder."""
+    if folder.is_file():
+        raise FileError("is a file, a run folder was expected", where=str(folder))
     if not folder.is_dir():
-        near = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        raise FileError("no such run", where=str(folder), fix=suggest(folder.name, near) if near else "")
+        raise FileError("no such run", where=str(folder), fix=suggest_file(folder))
     if not (folder / "config.yaml").is_file():
         raise FileError("holds no config.yaml, so it is no run", where=str(folder))
     return validate(RunConfig, yaml.read(folder / "config.yaml"), str(folder / "config.yaml"))

@@ -30,11 +30,11 @@ def write_file(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise FileError(
-            f"can't be written: {error.strerror}",
-            where=str(path),
-            fix="free disk space or mend the rights, then --resume",
-        ) from None
+        temporary.unlink(missing_ok=True)
+        fix = "free disk space or mend the rights, then run it again"
+        if not path.parent.is_dir():
+            fix = f"there is no folder {path.parent}"
+        raise FileError(f"can't be written: {error.strerror}", where=str(path), fix=fix) from None
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -60,6 +60,8 @@ class Trainer:
 
     def run(self) -> Trained:
         """Train every stage, from the newest checkpoint if there is one."""
+        for stage in self.config.stages:
+            select(self.bare, stage)  # a glob that matches nothing is told before the first step, not hours later
         restored = self._restore()
         while self.position.stage < len(self.config.stages) and not self.position.done:
             stage = self.config.stages[self.position.stage]

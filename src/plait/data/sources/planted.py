@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from plait.core.errors import ConfigError
 from plait.data.sources._series import SeriesConfig, TextConfig
 from plait.data.table import SeriesTable, Texts
 from plait.features.calendar import infer_step
@@ -35,6 +36,10 @@ class PlantedConfig(SeriesConfig):
 
     def read(self) -> SeriesTable:
         """The series, its bulletins, and what an oracle would know."""
+        if self.text.path is not None:
+            raise ConfigError(
+                "planted data bring their own texts", where="data.text.path", fix="leave it out, or use data.kind csv"
+            )
         made = generate(self.weeks, self.draw, self.signal)
         times = made.times.astype("datetime64[s]")
         step = infer_step(times)
