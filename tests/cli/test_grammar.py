@@ -19,7 +19,7 @@ from plait.runs.recipe import Names, load_recipe, names_of, raw_config
 
 TEXT = st.text(min_size=1).filter(lambda text: not text.startswith("--") and text != "null")
 VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "integer": st.integers(1, 10_000),
+    "integer": st.integers(200, 10_000),  # no fewer weeks than the planted data take
     "number": st.floats(1e-6, 0.99) | st.just(1e-3),
     "text": TEXT,
     "true or false": st.booleans(),
