@@ -44,9 +44,7 @@ def split_origins(rows: int, lookback: int, horizon: int) -> tuple[dict[str, Int
     return origins, train
 
 
-def random_panel(
-    seed: int = 0, rows: int = 167, variates: int = 3, horizon: int = 5, missing: float = 0.0
-) -> Panel:
+def random_panel(seed: int = 0, rows: int = 167, variates: int = 3, horizon: int = 5, missing: float = 0.0) -> Panel:
     """Draw a random walk with a season of 7 rows, lookback 11, and a share of missing cells."""
     draw = np.random.default_rng(seed)
     z = draw.normal(size=(rows, variates)).cumsum(0) * 0.1 + np.sin(np.arange(rows) * 2 * np.pi / 7)[:, None]
@@ -110,9 +108,7 @@ def test_naive_forecasts_equal_loops(horizon: int, missing: float) -> None:
                     while r > o:
                         r -= 7
                     value = panel.z[r, v] if r >= 0 else np.nan
-                    past = [
-                        panel.z[q, v] for q in range(r, r - 49, -7) if q >= 0 and not np.isnan(panel.z[q, v])
-                    ]
+                    past = [panel.z[q, v] for q in range(r, r - 49, -7) if q >= 0 and not np.isnan(panel.z[q, v])]
                     assert got["last_value"][split][i, h - 1, v] == last
                     assert got["seasonal_naive"][split][i, h - 1, v] == (last if np.isnan(value) else value)
                     expected = np.mean(past) if past else last
@@ -173,9 +169,7 @@ def test_features_are_in_the_documented_order() -> None:
     for i, o in enumerate(panel.origins["val"]):
         for v in range(3):
             last = last_seen(panel.z, o, v)
-            np.testing.assert_array_equal(
-                x[i, v, :10], [last_seen(panel.z, r, v) - last for r in range(o - 10, o)]
-            )
+            np.testing.assert_array_equal(x[i, v, :10], [last_seen(panel.z, r, v) - last for r in range(o - 10, o)])
             np.testing.assert_array_equal(x[i, v, 10:15], expected[i, :, v] - last)
             np.testing.assert_array_equal(x[i, v, 15:], np.arange(7) == o % 7)
     np.testing.assert_array_equal(features(panel, "val"), x[:, :, :10])
@@ -187,11 +181,7 @@ def ridge_data(seed: int = 3) -> tuple[FloatArray, FloatArray, FloatArray, Float
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(132, 7)) + 3.0
     x[:, 5], x[:, 6] = 2.0, x[:, 0]
-    y = (
-        x @ draw.normal(size=(7, 5))
-        + draw.normal(size=(132, 5)) * np.array([0.1, 1.0, 5.0, 20.0, 100.0])
-        + 11.0
-    )
+    y = x @ draw.normal(size=(7, 5)) + draw.normal(size=(132, 5)) * np.array([0.1, 1.0, 5.0, 20.0, 100.0]) + 11.0
     return x[:101], y[:101], x[101:], y[101:]
 
 
@@ -211,9 +201,7 @@ def reference_fit(
     return best[1:]
 
 
-def check_against_scikit_learn(
-    fit: RidgeFit, data: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
-) -> None:
+def check_against_scikit_learn(fit: RidgeFit, data: tuple[FloatArray, FloatArray, FloatArray, FloatArray]) -> None:
     x, y, x_val, y_val = data
     for step in range(y.shape[1]):
         strength, coef, intercept = reference_fit(x, y[:, step], x_val, y_val[:, step])
@@ -319,17 +307,13 @@ def test_no_window_with_a_prior_leaves_the_last_value() -> None:
     z = np.random.default_rng(17).normal(size=(167, 1))
     origins, train = split_origins(167, 11, 5)
     panel = Panel(z, 163, np.zeros(167, dtype=int), 1, 11, 5, origins, train)
-    np.testing.assert_array_equal(
-        FORECASTS["ridge_prior"](panel)["test"], FORECASTS["last_value"](panel)["test"]
-    )
+    np.testing.assert_array_equal(FORECASTS["ridge_prior"](panel)["test"], FORECASTS["last_value"](panel)["test"])
 
 
 def read_time_mmd(shared: Path, name: str) -> Any:
     """Read one target by the reference's rules: last of equal dates, full calendar, gaps missing."""
     domain = name.removesuffix("_rows_as_filed")
-    table = pd.read_csv(
-        shared / "data" / "time_mmd" / "numerical" / domain / f"{domain}.csv", low_memory=False
-    )
+    table = pd.read_csv(shared / "data" / "time_mmd" / "numerical" / domain / f"{domain}.csv", low_memory=False)
     value = pd.to_numeric(table["OT"], errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
     series = pd.Series(value.to_numpy(), index=pd.to_datetime(table["end_date"])).sort_index(kind="stable")
     if name != domain:

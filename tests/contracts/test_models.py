@@ -22,9 +22,15 @@ def test_float32(form: str) -> None:
     check_model(EVERY[form], graphs=form in KINDS)
 
 
-@pytest.mark.parametrize("form", EVERY)
+@pytest.mark.parametrize("form", FORMS)
 def test_bfloat16(form: str) -> None:
-    check_model(EVERY[form], dtype=torch.bfloat16, graphs=False)
+    check_model(FORMS[form], dtype=torch.bfloat16, graphs=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", WIRED)
+def test_bfloat16_with_every_part(form: str) -> None:
+    check_model(WIRED[form], dtype=torch.bfloat16, graphs=False)
 
 
 @pytest.mark.slow

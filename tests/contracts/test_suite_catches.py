@@ -2,7 +2,7 @@
 
 import doctest
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plait import testing
-from plait.core.config import Config
+from plait.core.config import Config, PartOf
 from plait.core.schema import Schema
 from plait.core.tokens import Batch, Map, Output, Prediction, Tokens, anchored
 from plait.encoders.text import Text, TextConfig
@@ -333,8 +333,8 @@ def test_broken_head_is_refused_by_the_right_law(fault: str, broken: str) -> Non
 class BrokenModelConfig(ChimeraConfig):
     """The chimera with a fault, small."""
 
-    series: Any = {"kind": "linear", "dim": 8}
-    text: Any = {"kind": "text", "dim": 8, "depth": 0}
+    series: Annotated[Any, PartOf("encoders")] = {"kind": "linear", "dim": 8}
+    text: Annotated[Any, PartOf("encoders")] = {"kind": "text", "dim": 8, "depth": 0}
     fault: str = ""
 
     def build(self, schema: Schema) -> "BrokenModel":

@@ -52,9 +52,8 @@ def with_every_part(cls: type[Config]) -> dict[str, Config]:
         if room == "fusion":
             found |= {f"{name}={form}": cls(**{name: part}) for form, part in room_variants(room).items()}
         elif room == "encoders":
-            reads_series = hasattr(getattr(default, name), "scaling")
             for kind in kinds(room):
                 part = config_class(room, kind)()
-                if hasattr(part, "scaling") == reads_series:
+                if part.modality == getattr(default, name).modality:
                     found[f"{name}={kind}"] = cls(**{name: part})
     return found

@@ -59,9 +59,7 @@ def test_prior_without_any_value_is_zero_and_unknown() -> None:
     seasons=st.integers(1, 7),
     missing=st.sampled_from([0.0, 0.3, 0.9]),
 )
-def test_prior_equals_a_loop(
-    seed: int, rows: int, period: int, horizon: int, seasons: int, missing: float
-) -> None:
+def test_prior_equals_a_loop(seed: int, rows: int, period: int, horizon: int, seasons: int, missing: float) -> None:
     draw = np.random.default_rng(seed)
     z = draw.normal(size=(rows, 3))
     z[draw.random(z.shape) < missing] = NAN
@@ -87,9 +85,7 @@ def test_prior_equals_a_loop(
     horizon=st.integers(1, 17),
     new=st.sampled_from([NAN, 1e300, -7.0]),
 )
-def test_nothing_after_the_origin_is_read(
-    seed: int, origin: int, period: int, horizon: int, new: float
-) -> None:
+def test_nothing_after_the_origin_is_read(seed: int, origin: int, period: int, horizon: int, new: float) -> None:
     draw = np.random.default_rng(seed)
     z = draw.normal(size=(41, 3))
     z[draw.random(z.shape) < 0.3] = NAN

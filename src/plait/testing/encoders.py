@@ -37,9 +37,10 @@ def check_encoder(
     - graphs, which cost seconds and are left out with `graphs=False`: `torch.export` with a dynamic batch and
       `torch.compile(fullgraph=True, backend="aot_eager")` agree.
 
-    A config with a field `scaling` encodes a series: `values` and `mask` (b, t, v), `marks` (b, t, k), `prior`
-    (b, p, v), `season` (b,). Any other encodes a stream of vectors: `values` (b, m, e), `mask` and `age` (b, m), of
-    the first context of `schema`. For other inputs give `fields(rows, generator)`, which returns them with a `mask`.
+    The class variable `modality` of the config names the stream of `schema` that is encoded. The anchor is a series:
+    `values` and `mask` (b, t, v), `marks` (b, t, k), `prior` (b, p, v), `season` (b,). Any other is a stream of
+    vectors: `values` (b, m, e), `mask` and `age` (b, m). For other inputs give `fields(rows, generator)`, which
+    returns them with a `mask`.
 
     Tolerances, relative to max(1, |y|): 1e-5, and 1e-6 for the rows that a change does not concern; in other dtypes
     than float32 both are 2e-2. What is said to be exact or bit for bit is compared by `torch.equal` in every dtype.
@@ -82,7 +83,12 @@ class EncoderCase(Case):
     @property
     def series(self) -> bool:
         """Whether the encoder reads a series, and not a stream of vectors."""
-        return hasattr(self.config, "scaling")
+        return self.modality == self.schema.anchor
+
+    @property
+    def modality(self) -> str:
+        """The stream that is encoded."""
+        return str(getattr(self.config, "modality", self.schema.anchor))
 
     def sample(self, rows: int = 3, seed: int = 0) -> Tensors:
         """Random fields: row 0 is fully observed, the others have gaps, row 1 of a series lacks a whole variate."""
@@ -92,7 +98,7 @@ class EncoderCase(Case):
         elif self.series:
             inputs = series_fields(self.schema, rows, maker)
         else:
-            inputs = vector_fields(self.schema, self.schema.contexts[0], rows, maker)
+            inputs = vector_fields(self.schema, self.modality, rows, maker)
         return self.finish(inputs)
 
     def run(self, module: nn.Module, inputs: Tensors) -> Tensors:
