@@ -63,6 +63,12 @@ def test_a_loaded_run_scores_and_predicts_as_it_did(always: Run) -> None:
     np.testing.assert_allclose(again.filter(like="h").to_numpy(), stored.filter(like="h").to_numpy(), rtol=1e-5)
 
 
+def test_a_run_moves_to_a_device_there_is(always: Run) -> None:
+    assert always.on("cpu").evaluate("test") == always.evaluate("test")
+    with pytest.raises(ConfigError, match=r"device.*'tpu'"):
+        always.on("tpu")
+
+
 def test_predictions_are_in_the_unit_of_the_data_and_score_to_the_metric(always: Run) -> None:
     stored = pd.read_csv(always.folder / "predictions.csv")
     data = always.data

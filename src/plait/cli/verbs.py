@@ -75,13 +75,13 @@ def _train_help(tokens: list[str]) -> Any:
 
 def evaluate(tokens: list[str]) -> Any:
     """Score a run again."""
-    if _usage(tokens, "evaluate RUN [--split val|test]"):
+    if _usage(tokens, "evaluate RUN [--split val|test] [--device auto|cpu|cuda|mps]"):
         return {}
-    parsed = only_options(tokens, ("RUN",), valued=("split",))
+    parsed = only_options(tokens, ("RUN",), valued=("split", "device"))
     from plait.runs.run import load_run
 
     split = _split(parsed.options.get("split", "test"))
-    metrics = load_run(parsed.words[0]).evaluate(split)
+    metrics = load_run(parsed.words[0]).on(parsed.options.get("device", "auto")).evaluate(split)
     for name, value in metrics.items():
         say(f"{split} {name}: {value:.6f}")
     return {"run": parsed.words[0], "split": split, "metrics": {split: metrics}}
@@ -91,17 +91,18 @@ def predict(tokens: list[str]) -> Any:
     """Forecast with a run."""
     if _usage(
         tokens,
-        "predict RUN [--split val|test] [--output FILE.csv] [--path SERIES.csv [--text-path TEXTS.csv]]\n\n"
+        "predict RUN [--split val|test] [--output FILE.csv] [--path SERIES.csv [--text-path TEXTS.csv]]\n"
+        "                   [--device auto|cpu|cuda|mps]\n\n"
         "Without --split: from the last row of the run's data, or of SERIES.csv, beyond its end.",
     ):
         return {}
-    parsed = only_options(tokens, ("RUN",), valued=("split", "output", "path", "text-path"))
+    parsed = only_options(tokens, ("RUN",), valued=("split", "output", "path", "text-path", "device"))
     from plait.data.table import read_csv
     from plait.runs.run import load_run
     from plait.training.checkpoint import write_file
 
     options = parsed.options
-    run = load_run(parsed.words[0])
+    run = load_run(parsed.words[0]).on(options.get("device", "auto"))
     frame = read_csv(Path(options["path"])) if "path" in options else None
     texts = read_csv(Path(options["text-path"])) if "text-path" in options else None
     if texts is not None and frame is None:

@@ -1,6 +1,6 @@
 """A finished run: load it, ask it for forecasts and scores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,12 @@ class Run:
     schema: Schema
     scaling: Scaling
     model: nn.Module
+
+    def on(self, device: str) -> "Run":
+        """The same run on another device: auto, cpu, cuda or mps."""
+        config = validate(RunConfig, {**self.config.model_dump(mode="json"), "device": device}, "--device")
+        accelerator = accelerator_for(config, self.folder, trackers=False)
+        return replace(self, config=config, model=self.model.to(accelerator.device))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
