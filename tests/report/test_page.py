@@ -258,6 +258,23 @@ def test_not_enough_data_is_said_in_words(tmp_path: Path) -> None:
     assert text.count("no interval") == len(result["arms"])
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.02, 0.03, "the interval of the change is −2.0 % to +3.0 %: no difference is shown."),
+        (-0.6, -0.4, "the interval of the change is −60.0 % to −40.0 %."),
+    ],
+)
+def test_a_difference_to_the_best_baseline_has_its_interval(
+    tmp_path: Path, low: float, high: float, words: str
+) -> None:
+    write_run(tmp_path / "run", accepted=False, samples=[sample(0.5, ["A text."])])
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    put(tmp_path / "run" / "metrics.json", {**metrics, "best_baseline": {"low": low, "high": high}})
+    page = check_whole(write_report(tmp_path / "run").read_text(encoding="utf-8"))
+    assert words in page.text.replace("\u00a0", " ")
+
+
 def test_a_control_that_finds_help_is_a_warning(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     put(folder / "compare.json", comparison())

@@ -93,6 +93,16 @@ def test_the_folder_holds_what_it_should(always: Run) -> None:
     }  # fmt: skip
 
 
+def test_the_best_baseline_is_chosen_on_validation_and_the_change_has_an_interval(tmp_path: Path) -> None:
+    metrics = _run(tmp_path / "run", ("data.weeks", 700), ("fusion", "none")).metrics
+    rivals, against = metrics["baselines"], metrics["best_baseline"]
+    assert against["name"] == min(rivals, key=lambda name: rivals[name]["val_mse"])
+    own, rival = metrics["metrics"]["test"]["mse"], rivals[against["name"]]["mse"]
+    assert against["change"] == pytest.approx(own / rival - 1)
+    assert against["low"] <= against["change"] <= against["high"]
+    assert all(scores["mse_low"] <= scores["mse"] <= scores["mse_high"] for scores in rivals.values())
+
+
 def test_a_flipped_byte_anywhere_in_the_model_is_refused(always: Run, tmp_path: Path) -> None:
     import shutil
 

@@ -145,4 +145,9 @@ def run_lead(result: Row, metric: str, best: str | None) -> str:
         return words
     rival = result["baselines"][best][metric]
     ahead = than(test[metric] / rival - 1)
-    return f"{words} That is {ahead} the best baseline, {best} ({error(rival)}, chosen on validation)."
+    words += f" That is {ahead} the best baseline, {best} ({error(rival)}, chosen on validation)"
+    against = result.get("best_baseline") or {}
+    if against.get("low") is None:
+        return f"{words}."
+    shown = "" if against["high"] < 0 or against["low"] > 0 else ": no difference is shown"
+    return f"{words}; the interval of the change is {change(against['low'])} to {change(against['high'])}{shown}."

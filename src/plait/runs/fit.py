@@ -81,6 +81,7 @@ def _finish(
         write_predictions(folder / "predictions.csv", data, model, "test", config.training.eval_batch_size, accelerator)
         write_json(folder / "page.json", task.page(page_samples(data, model, accelerator.device)))
         save_model(folder, kept, data, model)
+    rivals, against = baselines(task, data, final["test"])
     return {
         "run": str(folder),
         "recipe": config.recipe,
@@ -91,7 +92,8 @@ def _finish(
         "raw": {split: summarise(task, raw[split], data.horizon) for split in SPLITS},
         "accepted": acceptance.accepted if acceptance else None,
         "acceptance": acceptance.reason if acceptance else "",
-        "baselines": baselines(task, data),
+        "baselines": rivals,
+        "best_baseline": against,
         "windows": {split: len(data.rows(split)) for split in ("train", *SPLITS)},
         "parameters": sum(p.numel() for p in model.parameters()),
         "raw_parameters": raw_parameters,
@@ -133,6 +135,9 @@ def tell(result: dict[str, Any]) -> None:
     say(f"unit: {result['unit']}")
     for name, scores in result["baselines"].items():
         say(f"  {name:<22} mse {scores['mse']:.4f}, mae {scores['mae']:.4f}")
+    best = result["best_baseline"]
+    span = f" [{best['low']:+.1%}, {best['high']:+.1%}]" if best["low"] is not None else ""
+    say(f"against the best baseline, {best['name']} (chosen on validation): {best['change']:+.1%}{span}")
     if result["accepted"] is not None:
         say(f"text {'kept' if result['accepted'] else 'not kept'}: {result['acceptance']}")
     say(f"run: {result['run']}")

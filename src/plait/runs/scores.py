@@ -43,12 +43,25 @@ def baseline_scores(task: Any, data: ForecastData) -> dict[str, dict[str, Scores
     return {name: {s: forecast_errors(panel, s, made[s]) for s in SPLITS} for name, made in forecasts.items()}
 
 
-def baselines(task: Any, data: ForecastData) -> dict[str, dict[str, float]]:
-    """The cheap rivals' test metrics, with their validation metric by which the best is chosen."""
-    return {
-        name: {**task.metrics(scores["test"]), f"val_{task.metric}": task.metrics(scores["val"])[task.metric]}
-        for name, scores in baseline_scores(task, data).items()
+def baselines(task: Any, data: ForecastData, test: Scores) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """The cheap rivals beside a run's scores on test: their metrics with intervals, and the run against the best.
+
+    The best is chosen on validation. Its paired relative change has an interval where there are 4 blocks of origins.
+    """
+    scored = baseline_scores(task, data)
+    validation = {name: task.metrics(scores["val"])[task.metric] for name, scores in scored.items()}
+    table = {
+        name: {**summarise(task, scores["test"], data.horizon), f"val_{task.metric}": validation[name]}
+        for name, scores in scored.items()
     }
+    best = min(validation, key=lambda name: validation[name])
+    own, rival = (RowScores(scores[task.score][None], scores["n"]) for scores in (test, scored[best]["test"]))
+    against: dict[str, Any] = {"name": best, "change": own.mean() / rival.mean() - 1, "low": None, "high": None}
+    rows, block = len(test["n"]), 2 * data.horizon
+    if enough(rows, block):
+        change = Bootstrap(rows, block, 1).change(own, rival)
+        against |= {"low": change.low, "high": change.high}
+    return table, against
 
 
 def write_scores(path: Path, final: dict[str, Scores], raw: dict[str, Scores]) -> None:
