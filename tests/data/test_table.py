@@ -96,13 +96,14 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
 
 def test_texts_are_available_at_the_latest_of_their_dates_and_empty_ones_are_absent() -> None:
     frame = as_frame({
-        "text": ["late", "", "early"], "start_date": ["2024-01-05", "2024-01-01", "2024-01-02"],
-        "end_date": ["2024-01-03", "2024-01-02", "2024-01-03"],
+        "text": ["late", "", "NA", "early"],
+        "start_date": ["2024-01-05", "2024-01-01", "2024-01-01", "2024-01-02"],
+        "end_date": ["2024-01-03", "2024-01-02", "2024-01-02", "2024-01-03"],
     })  # fmt: skip
     texts, findings = texts_from_frame(frame, "text", None, "texts")
     assert texts.contents == ("early", "late")
     assert [str(t)[:10] for t in texts.available_at] == ["2024-01-03", "2024-01-05"]
-    assert findings[0].count == 1
+    assert findings[0].count == 2
     with pytest.raises(DataError, match=r"no dates.*data\.text\.dates"):
         texts_from_frame(as_frame({"text": ["a"], "when": ["2024"]}), "text", None, "texts")
 

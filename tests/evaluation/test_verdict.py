@@ -23,7 +23,8 @@ BOOTSTRAP = Bootstrap(ROWS, 24, SEEDS)
     [
         (0.7, 1.0, 1.0, True, True),
         (0.7, 1.0, 0.6, True, False),
-        (0.7, 0.6, 1.0, False, True),
+        (0.7, 0.6, 1.0, False, False),
+        (1.0, 1.0, 1.5, False, False),
         (1.0, 1.0, 1.0, False, False),
         (1.2, 1.0, 1.0, False, False),
     ],

@@ -160,11 +160,33 @@ def test_frames_train_load_and_forecast_beyond_their_end(tmp_path: Path) -> None
     forecast = plait.load_run(run.folder).predict(frame, texts)
     assert forecast["origin"].tolist() == ["2020-06-08T00:00:00"] * 2
     assert forecast["variate"].tolist() == ["sales", "visits"]
+    shuffled = plait.load_run(run.folder).predict(frame[["visits", "date", "sales"]].assign(more=1), texts)
+    pd.testing.assert_frame_equal(shuffled, forecast)
+    with pytest.raises(PlaitError, match="no column 'visits'"):
+        plait.load_run(run.folder).predict(frame[["date", "sales"]], texts)
     sales = forecast.iloc[0][[f"h{h}" for h in range(1, 8)]].to_numpy(dtype=float)
     assert 85 < sales.min() < sales.max() < 115
     assert (run.folder / "report.html").exists()
     with pytest.raises(FileError, match="not empty"):
         plait.fit("chimera", frame, texts, out=str(run.folder), size="tiny")
+
+
+def test_data_that_changed_since_the_run_began_are_refused(tmp_path: Path) -> None:
+    days = pd.date_range("2020-01-01", periods=160, freq="D")
+    path = tmp_path / "series.csv"
+    frame = pd.DataFrame({"date": days, "sales": np.sin(np.arange(160) * 2 * np.pi / 7)})
+    frame.to_csv(path, index=False)
+    fields = [("data.kind", "csv"), ("data.path", str(path)), ("lookback", 14), ("pred-len", 7), ("train-epochs", 1)]
+    config = resolve(load_recipe("chimera"), "tiny", [*fields, ("trackers", []), ("device", "cpu")])
+    folder = tmp_path / "run"
+    folder.mkdir()
+    fit(config, folder)
+    frame.iloc[:120].to_csv(path, index=False)
+    with pytest.raises(PlaitError, match="data have changed since this run began"):
+        load_run(folder).evaluate()
+    with pytest.raises(PlaitError, match="data have changed since this run began"):
+        fit(config, folder)
+    assert load_run(folder).predict()["origin"].tolist() == ["2020-04-29T00:00:00"]
 
 
 def test_a_run_that_is_none_and_one_that_has_not_ended_say_so(tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def predict(tokens: list[str]) -> Any:
 
     options = parsed.options
     run = load_run(parsed.words[0]).on(options.get("device", "auto"))
+    if "path" in options and "split" in options:
+        raise ConfigError("--split is of the run's own data, --path brings others", fix="give one of the two")
     frame = read_csv(Path(options["path"])) if "path" in options else None
     texts = read_csv(Path(options["text-path"])) if "text-path" in options else None
     if texts is not None and frame is None:

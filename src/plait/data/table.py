@@ -1,5 +1,6 @@
 """The checked table every series source ends in, and what was found on the way."""
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,9 @@ from plait.core.errors import DataError, FileError, suggest, suggest_file
 from plait.features.calendar import Step, Times, infer_step, next_times, steps_between
 
 Duplicates = Literal["error", "last", "first", "as_filed"]
+MISSING = ["", "nan", "NaN", "NA", "N/A", "None", "null"]
+"""What stands for nothing in a cell, of a number or of a text."""
+
 Gaps = Literal["error", "insert", "as_filed"]
 
 
@@ -54,6 +58,15 @@ class SeriesTable:
     borders: tuple[int, int, int] | None = None
     announced: NDArray[np.float64] | None = field(default=None, repr=False)
 
+    def fingerprint(self) -> str:
+        """A digest of the times, values and texts: whether data are still those a run began with."""
+        digest = hashlib.sha256("\0".join(self.variates).encode())
+        digest.update(self.times.astype(np.int64).tobytes() + self.values.tobytes())
+        if self.texts is not None:
+            digest.update(self.texts.available_at.astype(np.int64).tobytes())
+            digest.update("\0".join(self.texts.contents).encode())
+        return digest.hexdigest()[:16]
+
 
 def read_csv(path: Path) -> pd.DataFrame:
     """A CSV file as text cells, its first line the names."""
@@ -88,7 +101,7 @@ def parse_numbers(cells: pd.DataFrame) -> tuple[NDArray[np.float64], list[Findin
     columns = []
     for name in cells.columns:
         text = cells[name].astype(str).str.strip()
-        empty = text.isin(["", "nan", "NaN", "NA", "None", "null"])
+        empty = text.isin(MISSING)
         number = pd.to_numeric(text.where(~empty, None), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         odd = np.flatnonzero(np.isnan(number) & ~empty.to_numpy())
         if len(odd):
@@ -208,7 +221,7 @@ def texts_from_frame(
     columns_named(frame, chosen, where)
     stamps = np.stack([parse_times(frame[name], where) for name in chosen]).max(axis=0)
     cells = frame[content].astype(str).str.strip()
-    kept = np.flatnonzero(cells.to_numpy() != "")
+    kept = np.flatnonzero(~cells.isin(MISSING).to_numpy())
     findings = []
     if len(kept) < len(cells):
         findings.append(Finding("texts are empty and count as missing", len(cells) - len(kept)))

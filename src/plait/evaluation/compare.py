@@ -22,7 +22,7 @@ from plait.runs.acceptance import Acceptance, accept
 from plait.runs.assemble import build_data, build_model, stages_for
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit
-from plait.runs.folder import read_json
+from plait.runs.folder import check_data, read_json, write_splits
 from plait.runs.recipe import merge
 from plait.runs.scores import SPLITS, baseline_scores, forecast_errors
 from plait.training.checkpoint import write_json
@@ -74,6 +74,8 @@ class Comparison:
                 f"the data have no {plan.modality}, so there is nothing to compare", where="data",
                 fix="give data.text.path, or use plait train, which prints the baselines",
             )  # fmt: skip
+        check_data(folder, self.data)
+        write_splits(folder, self.data)
         self.task: Any = plan.config.task.build()
         self.parameters: dict[str, int] = {}
 

@@ -42,10 +42,10 @@ def verdict(
     """Whether `modality` helps.
 
     effect = mean over seeds of the paired relative change of test error, fused against the anchor alone; helps = the
-    upper bound of fused against anchor < 0 and of fused against placebo < 0; beyond the calendar = the upper bound of
-    fused against anchor + calendar dummies + seasonal prior < 0. Without 4 blocks of origins (`bootstrap` None) there
-    is no verdict. `placebo_raw` is the placebo before acceptance, shown beside it: one that was not accepted equals the
-    anchor, and its change is 0 whatever the training did.
+    upper bound of fused against anchor < 0 and of fused against placebo < 0; beyond the calendar = it helps, and the
+    upper bound of fused against anchor + calendar dummies + seasonal prior < 0. Without 4 blocks of origins
+    (`bootstrap` None) there is no verdict. `placebo_raw` is the placebo before acceptance, shown beside it: one that
+    was not accepted equals the anchor, and its change is 0 whatever the training did.
     """
     plain = {"modality": modality, "helps": None, "beyond_calendar": None}
     if bootstrap is None:
@@ -72,7 +72,7 @@ def verdict(
         "against_placebo": _plain(against),
         "against_calendar": _plain(beyond) if beyond else None,
         "helps": helps,
-        "beyond_calendar": beyond.high < 0 if beyond else None,
+        "beyond_calendar": helps and beyond.high < 0 if beyond else None,
         "text": _words(modality, effect, shuffled, against, helps, beyond),
     }
 
@@ -97,5 +97,6 @@ def _words(
     words = f"{modality} {'helps' if helps else 'does not help'}: test error {percent(effect)} against the anchor alone"
     words += f", {percent(against)} against shuffled {modality}; the placebo itself {percent(shuffled)}"
     if beyond is not None:
-        words += f"; {'beyond' if beyond.high < 0 else 'not beyond'} the calendar ({percent(beyond)})"
+        further = helps and beyond.high < 0
+        words += f"; {'beyond' if further else 'not beyond'} the calendar ({percent(beyond)})"
     return words

@@ -11,7 +11,7 @@ from plait.data.windows import ForecastData
 from plait.runs.acceptance import Acceptance, accept, check_stages, closed
 from plait.runs.assemble import accelerator_for, build_data, build_model, is_fused, stages_for, start_from_ridge
 from plait.runs.config import RunConfig
-from plait.runs.folder import config_text, write_start
+from plait.runs.folder import check_data, config_text, write_splits, write_start
 from plait.runs.forecasts import page_samples, write_predictions
 from plait.runs.scores import SPLITS, baselines, summarise, write_scores
 from plait.training.checkpoint import write_file, write_folder, write_json
@@ -30,6 +30,7 @@ def fit(config: RunConfig, folder: Path, table: Any = None, data: ForecastData |
         write_start(folder, config)
     if data is None:
         data = build_data(config, table, progress=_encoding_progress())
+    check_data(folder, data)
     config = config.model_copy(update={"model": config.model.resolve(data.schema)})
     write_file(folder / "config.yaml", config_text(config).encode())
     model = build_model(config, data.schema)
@@ -40,7 +41,7 @@ def fit(config: RunConfig, folder: Path, table: Any = None, data: ForecastData |
     training = stages_for(config.training, model, is_fused(model))
     if is_fused(model) and config.accept == "validation":
         check_stages(training, data.schema.anchor)
-    write_json(folder / "splits.json", {"splits": data.split_summary(), "findings": [str(f) for f in data.findings]})
+    write_splits(folder, data)
     seconds = config.max_hours * 3600 if config.max_hours else None
     trained = None
     if training.stages:

@@ -16,6 +16,7 @@ from typing import Any
 from plait.core import yaml
 from plait.core.config import validate
 from plait.core.errors import ConfigError, DataError, FileError, suggest_file
+from plait.data.windows import ForecastData
 from plait.runs.config import RunConfig
 from plait.training.checkpoint import write_file, write_json
 
@@ -85,6 +86,23 @@ def read_config(folder: Path) -> RunConfig:
     if not (folder / "config.yaml").is_file():
         raise FileError("holds no config.yaml, so it is no run", where=str(folder))
     return validate(RunConfig, yaml.read(folder / "config.yaml"), str(folder / "config.yaml"))
+
+
+def write_splits(folder: Path, data: ForecastData) -> None:
+    """splits.json: what each split holds, what was found in the data, and the digest `check_data` compares."""
+    facts = {"splits": data.split_summary(), "findings": [str(f) for f in data.findings]}
+    write_json(folder / "splits.json", {"data": data.table.fingerprint(), **facts})
+
+
+def check_data(folder: Path, data: ForecastData) -> None:
+    """Refuse data that are no longer those a run began with: its splits would move, and train rows into its test."""
+    path = folder / "splits.json"
+    if path.exists() and read_json(path).get("data", "") != data.table.fingerprint():
+        raise DataError(
+            "the data have changed since this run began, and its splits with them",
+            where=str(folder),
+            fix="restore the data or begin a new run; plait predict RUN --path forecasts from new data",
+        )
 
 
 def read_json(path: Path) -> Any:

@@ -1,5 +1,6 @@
 """A finished run: load it, ask it for forecasts and scores."""
 
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from plait.data.sources.csv import CsvConfig
 from plait.data.windows import ForecastData, Scaling
 from plait.runs.assemble import accelerator_for, build_data, build_model
 from plait.runs.config import RunConfig
-from plait.runs.folder import read_config, read_json
+from plait.runs.folder import check_data, read_config, read_json
 from plait.runs.forecasts import forecast_frame, forecasts
 from plait.runs.scores import summarise
 from plait.training.checkpoint import read_folder
@@ -50,6 +51,7 @@ class Run:
     def data(self) -> ForecastData:
         """The data the run was trained on, read again from their source."""
         data = build_data(self.config)
+        check_data(self.folder, data)
         if data.schema.variates != self.schema.variates:
             raise DataError(
                 f"the data hold {data.schema.variates}, the run learned {self.schema.variates}", where="data"
@@ -77,12 +79,15 @@ class Run:
         if frame is not None:
             source = self.config.data
             if source.kind != "csv":
-                source = CsvConfig(path="", targets=list(self.schema.variates))
-            table = source.of_frames(frame, texts)
+                source = CsvConfig(path="")
+            # By name: the columns of a new table may stand in any order, with others among them.
+            table = source.model_copy(update={"targets": list(self.schema.variates)}).of_frames(frame, texts)
+            if texts is None and self.schema.contexts and self.config.model.fusion.kind != "none":
+                print("the run keeps texts and none are given: this forecast is of the series alone", file=sys.stderr)
         elif split is not None:
             return self._table(self.data, split, self.data.rows(split))
         else:
-            table = self.data.table
+            table = self.config.data.read()
         lengths = {
             "lookback": self.schema.lookback,
             "horizon": self.schema.horizon,
@@ -102,6 +107,8 @@ def load_run(path: str | Path) -> Run:
     """Load a run folder: its kept model with config, preprocessing and weights; every file's sha256 is checked."""
     folder = Path(path)
     read_config(folder)
+    if (folder / "arms").is_dir():
+        raise FileError("is a comparison and no run", where=str(folder), fix=f"its runs are in {folder / 'arms'}")
     if not (folder / "model").is_dir():
         raise FileError(
             "holds no model; the run has not ended", where=str(folder), fix=f"plait train --resume {folder}"
