@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.core.config import validate
+from plait.core.files import write_file
 from plait.data.table import as_frame
 from plait.evaluation.compare import Comparison, Plan
 from plait.report.page import write_report
@@ -12,7 +13,6 @@ from plait.runs.fit import fit as fit_run
 from plait.runs.folder import new_folder, new_or_nothing, write_start
 from plait.runs.recipe import apply, load_recipe, raw_config
 from plait.runs.run import Run, load_run
-from plait.training.checkpoint import write_file
 
 __all__ = ["Run", "compare", "fit", "load_run"]
 

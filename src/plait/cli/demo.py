@@ -7,12 +7,12 @@ from typing import Any
 from plait.cli.verdict import tell_comparison
 from plait.core.config import validate
 from plait.core.console import clock, say
+from plait.core.files import write_json
 from plait.evaluation.compare import Comparison, Plan
 from plait.report.page import write_report
 from plait.runs.config import RunConfig
 from plait.runs.folder import read_json, write_start
 from plait.runs.recipe import load_recipe, merge
-from plait.training.checkpoint import write_json
 
 CONTROLS = (("planted", True), ("control", False))
 

@@ -97,9 +97,9 @@ def predict(tokens: list[str]) -> Any:
     ):
         return {}
     parsed = only_options(tokens, ("RUN",), valued=("split", "output", "path", "text-path", "device"))
+    from plait.core.files import write_file
     from plait.data.table import read_csv
     from plait.runs.run import load_run
-    from plait.training.checkpoint import write_file
 
     options = parsed.options
     run = load_run(parsed.words[0]).on(options.get("device", "auto"))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plait.core.errors import FileError
+from plait.core.files import write_file
 
 CHUNK = 512
 
@@ -55,7 +56,7 @@ class EmbeddingStore:
         if manifest.is_file() and json.loads(manifest.read_text()) != key:
             raise FileError("holds the states of another encoder", where=str(self.folder), fix="delete the folder")
         if not manifest.is_file():
-            _replace(manifest, json.dumps(key, indent=1).encode())
+            write_file(manifest, json.dumps(key, indent=1).encode(), shared=True)
 
     def _chunks(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.json"))
@@ -95,7 +96,7 @@ class EmbeddingStore:
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
             os.replace(temporary, array)
             record = {"texts": digests, "counts": counts.tolist(), "sha256": digest}
-            _replace(array.with_suffix(".json"), json.dumps(record).encode())
+            write_file(array.with_suffix(".json"), json.dumps(record).encode(), shared=True)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise FileError(
@@ -145,12 +146,3 @@ def pool_states(
         fill, reduce = (-np.inf, np.max) if pool == "max" else (np.inf, np.min)
         pooled = np.where(some[:, None], reduce(np.where(kept, states, fill), axis=1), 0)
     return pooled[:, None].astype(np.float32), some.astype(np.int64)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -15,6 +15,7 @@ from plait.baselines.ridge import fit_ridge
 from plait.core.config import validate
 from plait.core.console import clock, say
 from plait.core.errors import ConfigError
+from plait.core.files import write_json
 from plait.data.windows import ForecastData
 from plait.evaluation.verdict import Arm, verdict
 from plait.objectives.bootstrap import Bootstrap, RowScores, enough
@@ -25,7 +26,6 @@ from plait.runs.fit import fit
 from plait.runs.folder import check_data, read_json, write_splits
 from plait.runs.recipe import merge
 from plait.runs.scores import SPLITS, baseline_scores, forecast_errors
-from plait.training.checkpoint import write_json
 from plait.training.evaluate import Scores
 
 WEAK = 0.10

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from plait.core.errors import FileError, suggest
+from plait.core.files import write_file
 from plait.report.arms import Scale, arm_table, card, change_axis, effects, run_table
 from plait.report.figures import Curve, forecast_figure, training_figure
 from plait.report.wording import SPLITS, Row, amount, change, count, date, error, headline, run_lead, share
 from plait.runs.folder import read_json
-from plait.training.checkpoint import write_file
 
 
 def write_report(folder: Path) -> Path:

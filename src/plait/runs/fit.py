@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from plait.core.console import Progress, say
+from plait.core.files import write_file, write_json
 from plait.data.windows import ForecastData
 from plait.runs.acceptance import Acceptance, accept, check_stages, closed
 from plait.runs.assemble import accelerator_for, build_data, build_model, is_fused, stages_for, start_from_ridge
@@ -14,7 +15,7 @@ from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, write_splits, write_start
 from plait.runs.forecasts import page_samples, write_predictions
 from plait.runs.scores import SPLITS, baselines, summarise, write_scores
-from plait.training.checkpoint import write_file, write_folder, write_json
+from plait.training.checkpoint import write_folder
 from plait.training.evaluate import Scores, evaluate
 from plait.training.loop import Trainer
 from plait.training.state import Trained

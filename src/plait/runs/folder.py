@@ -16,9 +16,9 @@ from typing import Any
 from plait.core import yaml
 from plait.core.config import validate
 from plait.core.errors import ConfigError, DataError, FileError, suggest_file
+from plait.core.files import write_file, write_json
 from plait.data.windows import ForecastData
 from plait.runs.config import RunConfig
-from plait.training.checkpoint import write_file, write_json
 
 PACKAGES = (
     "plait",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from plait.core import signals
+from plait.core.files import write_file
 from plait.data.windows import ForecastData
-from plait.training.checkpoint import write_file
 
 
 def forecasts(

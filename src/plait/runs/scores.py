@@ -10,9 +10,9 @@ from safetensors.torch import save
 
 from plait.baselines import FORECASTS
 from plait.baselines.panel import Panel
+from plait.core.files import write_file
 from plait.data.windows import ForecastData
 from plait.objectives.bootstrap import Bootstrap, RowScores, enough
-from plait.training.checkpoint import write_file
 from plait.training.evaluate import Scores
 
 SPLITS = ("val", "test")
