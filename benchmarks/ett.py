@@ -24,7 +24,7 @@ def run(seed: int, data: str) -> dict:
         if folder.exists():
             command += ["--resume", str(folder)]
         else:
-            command += ["chimera", "--data.kind", "ett", "--data.root", data, "--data.name", "ETTh1"]
+            command += ["chimera", "--data.kind", "ett", "--data.root", data, "--data.path", "ETTh1"]
             command += ["--pred-len", "96", "--seed", str(seed), "--out", str(folder)]
         subprocess.run(command, check=True)
     return json.loads((folder / "metrics.json").read_text())

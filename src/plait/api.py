@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from plait.core.config import validate
 from plait.core.files import write_file
 from plait.data.table import as_frame
 from plait.evaluation.compare import Comparison, Plan
@@ -11,7 +10,7 @@ from plait.report.page import write_report
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit as fit_run
 from plait.runs.folder import new_folder, new_or_nothing, write_start
-from plait.runs.recipe import apply, load_recipe, raw_config
+from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
 
 __all__ = ["Run", "compare", "fit", "load_run"]
@@ -62,15 +61,15 @@ def _prepare(
     chosen = load_recipe(recipe)
     overrides = [(name.replace("__", "."), value) for name, value in fields.items()]
     if frame is None:
-        config = validate(RunConfig, apply(raw_config(chosen, size), chosen, overrides), recipe)
+        config = resolve(chosen, size, overrides)
         return config, new_folder(config, out, verb=verb)
     # The folder's name holds the config's digest, and the config the folder's name: the paths are laid on after.
     ahead = [("data.kind", "csv"), ("data.path", "series.csv"), *overrides]
-    folder = new_folder(validate(RunConfig, apply(raw_config(chosen, size), chosen, ahead), recipe), out, verb=verb)
+    folder = new_folder(resolve(chosen, size, ahead), out, verb=verb)
     paths = {"data.path": folder / "data" / "series.csv", "data.text.path": folder / "data" / "texts.csv"}
     (folder / "data").mkdir()
     for path, table in zip(paths.values(), (frame, texts), strict=True):
         if table is not None:
             write_file(path, as_frame(table).to_csv(index=False).encode())
     places = [(name, str(path)) for name, path in paths.items() if path.exists()]
-    return validate(RunConfig, apply(raw_config(chosen, size), chosen, [*ahead, *places]), recipe), folder
+    return resolve(chosen, size, [*ahead, *places]), folder

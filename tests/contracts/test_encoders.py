@@ -1,11 +1,13 @@
 """Every encoder of the room, in every form, is held to the contract."""
 
 import doctest
+from dataclasses import replace
 
 import pytest
 import torch
 
 from contracts.variants import room_variants
+from plait.encoders.text import TextConfig
 from plait.testing import check_encoder
 from plait.testing import encoders as suite
 from plait.testing.graphs import compile_agrees
@@ -23,6 +25,12 @@ def test_float32(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_bfloat16(form: str) -> None:
     check_encoder(FORMS[form], dtype=torch.bfloat16, graphs=form in KINDS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_text_that_pools_groups_of_tokens(dtype: torch.dtype) -> None:
+    schema = replace(suite.series_schema(), stream_tokens={"text": 15}, grouped={"text": 5})
+    check_encoder(TextConfig(), schema, dtype=dtype, graphs=dtype == torch.float32)
 
 
 @pytest.mark.slow

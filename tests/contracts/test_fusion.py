@@ -5,7 +5,7 @@ import doctest
 import pytest
 import torch
 
-from contracts.variants import room_variants
+from contracts.variants import ends, room_variants
 from plait.testing import check_fusion
 from plait.testing import fusion as suite
 from plait.testing.graphs import compile_agrees
@@ -13,11 +13,12 @@ from plait.testing.streams import FusionCase, example_schema
 
 FORMS = room_variants("fusion")
 KINDS = [name for name in FORMS if "," not in name]
+WHOLE = ends(FORMS)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_float32(form: str) -> None:
-    check_fusion(FORMS[form])
+    check_fusion(FORMS[form], graphs=form in WHOLE)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -31,6 +32,12 @@ def test_bfloat16(form: str) -> None:
 def test_compiled_by_inductor(form: str, dtype: torch.dtype) -> None:
     config = FORMS[form]
     compile_agrees("inductor")(FusionCase(config, example_schema(config), dtype, "cpu"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [name for name in FORMS if name not in WHOLE])
+def test_every_form_as_a_graph(form: str) -> None:
+    check_fusion(FORMS[form])
 
 
 @pytest.mark.gpu

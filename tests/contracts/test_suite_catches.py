@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from plait import testing
 from plait.core.config import Config, PartOf
 from plait.core.schema import Schema
-from plait.core.tokens import Batch, Map, Output, Prediction, Tokens, anchored
+from plait.core.tokens import Batch, Map, Notes, Output, Prediction, Tokens, anchored
 from plait.encoders.text import Text, TextConfig
 from plait.heads.forecast import Forecast, ForecastConfig
 from plait.models.chimera import Chimera, ChimeraConfig
@@ -68,7 +68,7 @@ class Operator(nn.Module):
         if self.fault == "update without context":
             self.attention.out.bias = nn.Parameter(torch.zeros(self.dim))
 
-    def forward(self, streams: Mapping[str, Tokens], maps: dict[str, Map] | None = None) -> Tokens:
+    def forward(self, streams: Mapping[str, Tokens], notes: Notes | None = None) -> Tokens:
         fault = self.fault
         anchor, contexts = anchored(streams, self.anchor)
         if not contexts:
@@ -87,12 +87,12 @@ class Operator(nn.Module):
         if fault == "one query for all":
             query = masked_mean(anchor)[:, None].expand_as(query)
         seen = None if fault in ("no key mask", "NaN without keys") else mask
-        update, used = self.attention(query, keys, seen, weights=maps is not None)
+        update, used = self.attention(query, keys, seen, weights=notes is not None and notes.explain)
         if fault == "NaN without keys":
             update = update + torch.where(present.any(dim=1), 0.0, torch.nan)[:, None, None] * 0
         update = self.change(self.drop(update), anchor, contexts, present)
-        if maps is not None and used is not None and fault != "no map":
-            maps["attention"] = Map(self.show(used), ("row", "head", "token", "null + context token"))
+        if notes is not None:
+            self.note(notes, update, used, Tokens(anchor.x, anchor.mask & present))
         kept = anchor.x + update
         if fault not in ("update without context", "NaN without keys"):
             kept = torch.where(present[..., None], kept, anchor.x)
@@ -149,6 +149,18 @@ class Operator(nn.Module):
                 torch._dynamo.graph_break()
         return update
 
+    def note(self, notes: Notes, update: Tensor, used: Tensor | None, changed: Tokens) -> None:
+        """The mean square of the update as a loss, and the maps."""
+        fault, square = self.fault, torch.where(changed.mask[..., None], update, 0.0).square()
+        if fault == "loss without context":
+            square = square + self.null.square().sum()
+        size = square.mean(dim=(1, 2))
+        notes.add_loss("size", size / size.shape[0] if fault == "loss that is a mean" else size)
+        if used is not None and fault != "no map":
+            notes.maps["attention"] = Map(self.show(used), ("row", "head", "token", "null + context token"))
+        if used is not None and fault == "gate above 1":
+            notes.maps["gate"] = Map(1 + torch.sigmoid(update), ("row", "token", "feature"))
+
     def show(self, used: Tensor) -> Tensor:
         """The map with the faults that act on it."""
         match self.fault:
@@ -191,6 +203,9 @@ FUSION_FAULTS = {
     "map without mask": "absent_keys_weigh_nothing",
     "one query for all": "attention_is_shown",
     "no map": "attention_is_shown",
+    "loss that is a mean": "own_losses_are_sums_over_rows",
+    "loss without context": "no_context_adds_no_loss",
+    "gate above 1": "gates_are_shares",
     "batch size as a number": "export_agrees",
     "graph break": "compile_agrees",
 }

@@ -1,6 +1,6 @@
 """The forms a kind can take, read from its config class: every field that chooses what is built, turned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from plait.core.config import Config, part_room
@@ -8,7 +8,7 @@ from plait.core.kinds import config_class, kinds
 
 
 def variants(cls: type[Config]) -> dict[str, Config]:
-    """Configs by name: `default`; every choice of a `Literal`, flag or stage that may be left out, one at a time;
+    """Configs by name: `default`; every choice of a `Literal`, flag, stage or loss that may be left out, one at a time;
     `everything on`, the last other choice of all of them together.
     """
     default = cls()
@@ -31,6 +31,8 @@ def alternatives(name: str, value: Any, field: Any) -> Iterator[Any]:
         yield not value
     elif isinstance(value, int) and any(getattr(rule, "ge", None) == 0 for rule in field.metadata):
         yield 0 if value else 32 if name == "hidden" else 1
+    elif value == 0.0 and isinstance(value, float) and [getattr(rule, "ge", None) for rule in field.metadata] == [0]:
+        yield 0.1  # the weight of a loss: unlike a dropout it has no upper bound
     elif isinstance(value, Config) and "kind" not in type(value).model_fields:
         yield from list(variants(type(value)).values())[1:]
 
@@ -42,6 +44,12 @@ def room_variants(room: str) -> dict[str, Config]:
         for name, config in variants(config_class(room, kind)).items():
             found[kind if name == "default" else f"{kind}, {name}"] = config
     return found
+
+
+def ends(forms: Iterable[str]) -> set[str]:
+    """The plain and the fullest form of each kind, of names `kind` and `kind, field=value`."""
+    last = {name.split(",")[0]: name for name in forms}
+    return {*last, *last.values()}
 
 
 def with_every_part(cls: type[Config]) -> dict[str, Config]:

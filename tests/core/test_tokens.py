@@ -1,5 +1,8 @@
 """Batches slice, lose whole modalities, and are refused on the CPU before a model reads them."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from plait.core.errors import ConfigError, DataError
 from plait.core.schema import Schema
-from plait.core.tokens import Batch, Tokens, anchored
+from plait.core.tokens import Batch, Notes, Tokens, anchored
 
 B, T, V, M, E = 5, 7, 3, 2, 11
 
@@ -64,6 +67,30 @@ def test_names_of_modalities_may_not_contain_each_other(names: tuple[str, str]) 
     # `without(["text"])` would take the inputs of `text_b` along.
     with pytest.raises(ConfigError, match="begins with the name of"):
         Schema(names[0], dict.fromkeys(names, 1))
+
+
+def test_a_schema_reads_back_and_an_older_file_has_no_groups() -> None:
+    schema = Schema(
+        "series", {"series": V, "text": E}, ("a", "b"), 7, 5, stream_tokens={"text": 6}, grouped={"text": 3}
+    )
+    plain = json.loads(json.dumps(schema.to_json()))
+    assert Schema.from_json(plain) == schema
+    del plain["grouped"]
+    assert Schema.from_json(plain) == replace(schema, grouped={})
+    assert schema.with_widths({"series": 8}).grouped == {"text": 3}
+
+
+def test_a_loss_is_noted_as_sum_over_rows_and_number_of_rows() -> None:
+    notes, other = Notes(), Notes(explain=True)
+    rows = torch.full((301,), 0.5, dtype=torch.bfloat16, requires_grad=True)
+    notes.add_loss("size", rows)
+    total, weight = notes.losses["size"]
+    # bfloat16 can count to 256 only.
+    assert (total.item(), weight.item()) == (150.5, 301.0)
+    total.backward()
+    assert torch.equal(rows.grad, torch.ones_like(rows))
+    assert not weight.requires_grad
+    assert (other.maps, other.losses) == ({}, {})
 
 
 def test_to_moves_every_tensor() -> None:

@@ -1,11 +1,10 @@
 """The as-of join hands out only texts that were available, newest first; the placebo moves every text."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plait.data.asof import permuted, sentences, usable_texts
+from plait.data.asof import permuted, usable_texts
 from plait.data.table import Texts
 
 
@@ -37,7 +36,7 @@ def test_a_text_of_the_origin_itself_is_usable_and_one_of_the_next_second_is_not
 
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=41).map(sorted), st.integers(0, 5))
 def test_placebo_permutes_within_spans_without_a_fixed_point(days: list[int], seed: int) -> None:
-    texts = Texts(tuple(f"text {i}" for i in range(len(days))), _days(days))
+    texts = Texts.of(tuple(f"text {i}" for i in range(len(days))), _days(days), "t")
     borders = _days([30, 60])
     made = permuted(texts, borders, seed)
     assert made.available_at is texts.available_at
@@ -51,25 +50,7 @@ def test_placebo_permutes_within_spans_without_a_fixed_point(days: list[int], se
 
 
 def test_placebo_is_a_function_of_its_seed() -> None:
-    texts = Texts(tuple(map(str, range(17))), _days(list(range(17))))
+    texts = Texts.of(tuple(map(str, range(17))), _days(list(range(17))), "t")
     borders = _days([11])
     assert permuted(texts, borders, 3).contents == permuted(texts, borders, 3).contents
     assert permuted(texts, borders, 3).contents != permuted(texts, borders, 4).contents
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Sales rose. Prices fell!", ["Sales rose.", "Prices fell!"]),
-        ("The U.S. Department spoke. 7 people came.", ["The U.S. Department spoke.", "7 people came."]),
-        ("It cost 3.5 dollars, no. 7 too", ["It cost 3.5 dollars, no.", "7 too"]),
-        ("one line\nanother line", ["one line", "another line"]),
-        ("", []),
-    ],
-)
-def test_sentences(text: str, expected: list[str]) -> None:
-    assert sentences(text, 5) == expected
-
-
-def test_only_the_first_sentences_are_taken() -> None:
-    assert sentences("A one. B two. C three.", 2) == ["A one.", "B two."]

@@ -10,7 +10,7 @@ from plait.core.config import validate
 from plait.core.errors import DataError, FileError, PlaitError
 from plait.data.sources.csv import CsvConfig
 from plait.data.sources.ett import EttConfig
-from plait.data.table import SeriesTable, as_frame, refuse, texts_from_frame
+from plait.data.table import SeriesTable, refuse
 from plait.features.calendar import infer_step, next_times, season_codes, steps_between
 
 
@@ -94,20 +94,6 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
         validate(CsvConfig, {"kind": "csv", "path": str(tmp_path / "sale.csv")}).read()
 
 
-def test_texts_are_available_at_the_latest_of_their_dates_and_empty_ones_are_absent() -> None:
-    frame = as_frame({
-        "text": ["late", "", "NA", "early"],
-        "start_date": ["2024-01-05", "2024-01-01", "2024-01-01", "2024-01-02"],
-        "end_date": ["2024-01-03", "2024-01-02", "2024-01-02", "2024-01-03"],
-    })  # fmt: skip
-    texts, findings = texts_from_frame(frame, "text", None, "texts")
-    assert texts.contents == ("early", "late")
-    assert [str(t)[:10] for t in texts.available_at] == ["2024-01-03", "2024-01-05"]
-    assert findings[0].count == 2
-    with pytest.raises(DataError, match=r"no dates.*data\.text\.dates"):
-        texts_from_frame(as_frame({"text": ["a"], "when": ["2024"]}), "text", None, "texts")
-
-
 def test_monthly_axes_keep_month_ends_and_count_months() -> None:
     times = pd.date_range("2023-10-31", periods=5, freq="ME").to_numpy().astype("datetime64[s]")
     step = infer_step(times)
@@ -134,4 +120,4 @@ def test_etth1_as_published(shared: Path) -> None:
     assert table.step.name == "hour"
     assert not np.isnan(table.values).any()
     with pytest.raises(FileError, match="did you mean ETTh1"):
-        validate(EttConfig, {"kind": "ett", "root": str(shared / "data" / "ett"), "name": "ETTh"}).read()
+        validate(EttConfig, {"kind": "ett", "root": str(shared / "data" / "ett"), "path": "ETTh"}).read()

@@ -53,7 +53,7 @@ def test_nothing_after_the_origin_reaches_a_prediction(fields: dict[str, Any]) -
         assert TABLE.texts is not None
         contents = list(TABLE.texts.contents)
         contents[origin + 1 :] = [f"Changed {i}." for i in range(len(contents) - origin - 1)]
-        later = Texts(tuple(contents), TABLE.texts.available_at)
+        later = replace(TABLE.texts, contents=tuple(contents))
         changed = _data(replace(TABLE, values=values, texts=later))
         with torch.no_grad():
             before = model(data.batch("test", [window])).prediction.point
@@ -77,13 +77,13 @@ def test_statistics_come_from_train_rows_only() -> None:
     values[train:] = values[train:] * 7 - 50
     assert TABLE.texts is not None
     contents = tuple(t if i < train else f"Unseen words {i}." for i, t in enumerate(TABLE.texts.contents))
-    other = _data(replace(TABLE, values=values, texts=Texts(contents, TABLE.texts.available_at)))
-    np.testing.assert_array_equal(other.scaling.mean, data.scaling.mean)
-    np.testing.assert_array_equal(other.scaling.sd, data.scaling.sd)
-    assert data.scaling.text_centre is not None
-    assert other.scaling.text_centre is not None
-    np.testing.assert_array_equal(other.scaling.text_centre, data.scaling.text_centre)
-    assert other.scaling.text_sd == data.scaling.text_sd
+    other = _data(replace(TABLE, values=values, texts=replace(TABLE.texts, contents=contents)))
+    np.testing.assert_array_equal(other.fitted.mean, data.fitted.mean)
+    np.testing.assert_array_equal(other.fitted.sd, data.fitted.sd)
+    assert data.fitted.text_centre is not None
+    assert other.fitted.text_centre is not None
+    np.testing.assert_array_equal(other.fitted.text_centre, data.fitted.text_centre)
+    assert other.fitted.text_sd == data.fitted.text_sd
 
 
 def test_batches_are_the_rows_of_the_table() -> None:
@@ -112,10 +112,10 @@ def test_missing_values_are_carried_marked_and_masked() -> None:
 def test_a_text_source_that_train_hardly_sees_is_left_out_with_a_warning() -> None:
     assert TABLE.texts is not None
     late = TABLE.times[-60:]
-    table = replace(TABLE, texts=Texts(TABLE.texts.contents[-60:], late))
+    table = replace(TABLE, texts=Texts.of(TABLE.texts.contents[-60:], late, "bulletin"))
     data = _data(table)
     assert data.schema.contexts == ()
-    assert any("texts left out" in str(f) for f in data.findings)
+    assert any("see a text of bulletin (fewer than 5%): left out" in str(f) for f in data.findings)
 
 
 def test_the_placebo_keeps_dates_counts_and_presence() -> None:
@@ -127,8 +127,8 @@ def test_the_placebo_keeps_dates_counts_and_presence() -> None:
     np.testing.assert_array_equal(placebo.text.rows, plain.text.rows)
     ends = [plain.borders.train, plain.borders.train + plain.borders.val, len(TABLE.times)]
     for start, end in zip([0, *ends], ends, strict=False):
-        assert sorted(placebo.text.contents[start:end]) == sorted(plain.text.contents[start:end])
-    assert all(a != b for a, b in zip(placebo.text.contents, plain.text.contents, strict=True))
+        assert sorted(placebo.text.texts.contents[start:end]) == sorted(plain.text.texts.contents[start:end])
+    assert all(a != b for a, b in zip(placebo.text.texts.contents, plain.text.texts.contents, strict=True))
 
 
 def test_a_constant_series_is_not_divided_by_zero() -> None:
@@ -140,15 +140,18 @@ def test_new_data_for_a_trained_run_start_from_its_last_row() -> None:
     frame = as_frame({"date": [f"2024-01-{d:02d}" for d in range(1, 12)], "a": [str(d) for d in range(11)]})
     config = validate(CsvConfig, {"kind": "csv", "path": "", "lookback": 5, "horizon": 3, "splits": [0.8, 0.1, 0.1]})
     table = config.of_frames(frame, None)
-    fitted = replace(_data().scaling, mean=np.array([2.0]), sd=np.array([4.0]))
-    data = ForecastData(table, config, scaling=fitted)
+    fitted = replace(_data().fitted, mean=np.array([2.0]), sd=np.array([4.0]), step="a day")
+    data = ForecastData(table, config, fitted=fitted, ahead=True)
     assert data.origins["ahead"][-1] == 10
     batch = data.batch("ahead", [-1])
     np.testing.assert_allclose(batch.inputs["series"][0, :, 0], (np.arange(6, 11) - 2) / 4)
     assert not batch.targets["mask"].any()
     assert [str(t)[:10] for t in data.target_times(10)] == ["2024-01-12", "2024-01-13", "2024-01-14"]
+    weekly = replace(fitted, step="a week")
+    with pytest.raises(DataError, match="learned steps of a week, these data have steps of a day"):
+        ForecastData(table, config, fitted=weekly, ahead=True)
     with pytest.raises(DataError, match="3 rows, a forecast needs 5"):
-        ForecastData(config.of_frames(frame.iloc[:3], None), config, scaling=fitted)
+        ForecastData(config.of_frames(frame.iloc[:3], None), config, fitted=fitted, ahead=True)
 
 
 def test_a_variate_without_train_values_is_refused(tmp_path: Path) -> None:

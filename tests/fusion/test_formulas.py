@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from plait.core.errors import ConfigError, DataError
 from plait.core.kinds import config_class
 from plait.core.schema import Schema
-from plait.core.tokens import Map, Tokens
+from plait.core.tokens import Notes, Tokens
 
 D, HEADS = 20, 4
 SCHEMA = Schema("series", {"series": D, "dated": 13, "tabular": 17})
@@ -60,6 +61,12 @@ def add(x: Tensor, context: list[Tensor], w: Weights) -> Tensor:
     return x + w["update.weight"] @ (sum(context) / len(context)) + w["update.bias"]
 
 
+def low_rank(x: Tensor, context: list[Tensor], w: Weights) -> Tensor:
+    waist = w["down.weight"] @ torch.cat([x, sum(context) / len(context)]) + w["down.bias"]
+    assert len(waist) == 3
+    return x + w["up.weight"] @ waist
+
+
 def concat_seed(x: Tensor, context: list[Tensor], w: Weights) -> Tensor:
     return w["mix.weight"] @ torch.cat([x, sum(context) / len(context)]) + w["mix.bias"]
 
@@ -68,28 +75,38 @@ def concat(x: Tensor, context: list[Tensor], w: Weights) -> Tensor:
     return x + concat_seed(x, context, w)
 
 
-def attention_weights(x: Tensor, context: list[Tensor], w: Weights) -> tuple[Tensor, Tensor]:
-    """The weights (h, 1 + m) of one token over the null token and the context, and the keys (1 + m, d)."""
-    keys = torch.stack([w["null"][0, 0], *(norm(c, w, "norm_key") for c in context)])
-    query = w["attention.query.weight"] @ norm(x, w, "norm_query") + w["attention.query.bias"]
+def attention_weights(query: Tensor, keys: list[Tensor], w: Weights, name: str = "attention") -> Tensor:
+    """The weights (h, m) of one query over keys, all as the attention is given them."""
+    asked = w[f"{name}.query.weight"] @ query + w[f"{name}.query.bias"]
+    width = len(asked) // HEADS
     rows = []
     for head in range(HEADS):
-        part = slice(head * D // HEADS, (head + 1) * D // HEADS)
-        scores = [float(query[part] @ (w["attention.key.weight"][part] @ key)) / math.sqrt(D / HEADS) for key in keys]
+        part = slice(head * width, (head + 1) * width)
+        scores = [float(asked[part] @ (w[f"{name}.key.weight"][part] @ key)) / math.sqrt(width) for key in keys]
         top = max(scores)
         shares = torch.tensor([math.exp(s - top) for s in scores], dtype=torch.float64)
         rows.append(shares / shares.sum())
-    return torch.stack(rows), keys
+    return torch.stack(rows)
+
+
+def attend(query: Tensor, keys: list[Tensor], w: Weights, name: str = "attention") -> Tensor:
+    """What one query gets from the keys."""
+    shares = attention_weights(query, keys, w, name)
+    mixed = torch.zeros_like(w[f"{name}.value.bias"])
+    width = len(mixed) // HEADS
+    for head in range(HEADS):
+        part = slice(head * width, (head + 1) * width)
+        for share, key in zip(shares[head], keys, strict=True):
+            mixed[part] += share * (w[f"{name}.value.weight"][part] @ key + w[f"{name}.value.bias"][part])
+    return w[f"{name}.out.weight"] @ mixed + w.get(f"{name}.out.bias", torch.tensor(0.0))
+
+
+def null_and(context: list[Tensor], w: Weights) -> list[Tensor]:
+    return [w["null"][0, 0], *(norm(c, w, "norm_key") for c in context)]
 
 
 def cross_attention(x: Tensor, context: list[Tensor], w: Weights) -> Tensor:
-    shares, keys = attention_weights(x, context, w)
-    mixed = torch.zeros(D, dtype=torch.float64)
-    for head in range(HEADS):
-        part = slice(head * D // HEADS, (head + 1) * D // HEADS)
-        for share, key in zip(shares[head], keys, strict=True):
-            mixed[part] += share * (w["attention.value.weight"][part] @ key + w["attention.value.bias"][part])
-    return x + w["attention.out.weight"] @ mixed
+    return x + attend(norm(x, w, "norm_query"), null_and(context, w), w)
 
 
 def cross_attention_feed_forward(x: Tensor, context: list[Tensor], w: Weights) -> Tensor:
@@ -103,6 +120,7 @@ FORMULAS: dict[str, tuple[str, dict[str, object], Callable[[Tensor, list[Tensor]
     "add": ("add", {}, add),
     "concat": ("concat", {}, concat),
     "concat, seed": ("concat", {"form": "seed"}, concat_seed),
+    "low_rank": ("low_rank", {"rank": 3}, low_rank),
     "cross_attention": ("cross_attention", {"heads": HEADS}, cross_attention),
     "cross_attention, hidden": ("cross_attention", {"heads": HEADS, "hidden": 23}, cross_attention_feed_forward),
 }
@@ -115,7 +133,7 @@ def test_operator_equals_its_formula(name: str, explain: bool) -> None:
     kind, fields, formula = FORMULAS[name]
     module, given = part(kind, **fields), streams()
     weights = dict(module.named_parameters())
-    x, mask = module(given, {} if explain else None)
+    x, mask = module(given, Notes(explain=True) if explain else None)
     assert torch.equal(mask, given["series"].mask)
     assert torch.isfinite(x).all()
     for row in range(3):
@@ -131,9 +149,9 @@ def test_operator_equals_its_formula(name: str, explain: bool) -> None:
 def test_attention_map_equals_the_formula_and_names_its_axes() -> None:
     module, given = part("cross_attention", heads=HEADS), streams()
     weights = dict(module.named_parameters())
-    maps: dict[str, Map] = {}
-    module(given, maps)
-    values, axes = maps["attention"]
+    notes = Notes(explain=True)
+    module(given, notes)
+    values, axes = notes.maps["attention"]
     assert values.shape == (3, HEADS, 5, 1 + 7 + 11)
     assert axes == ("row", "head", "series token", "null + context token")
     present = torch.cat([torch.ones(3, 1, dtype=torch.bool), given["dated"].mask, given["tabular"].mask], dim=1)
@@ -141,7 +159,8 @@ def test_attention_map_equals_the_formula_and_names_its_axes() -> None:
         assert (values[row][..., ~present[row]] == 0).all()
         for i in range(5):
             if given["series"].mask[row, i]:
-                want, _ = attention_weights(given["series"].x[row, i], context_tokens(weights, row), weights)
+                query = norm(given["series"].x[row, i], weights, "norm_query")
+                want = attention_weights(query, null_and(context_tokens(weights, row), weights), weights)
                 torch.testing.assert_close(values[row, :, i, present[row]], want, atol=1e-10, rtol=1e-10)
     assert (values[2] == 0).all()
 
@@ -157,10 +176,133 @@ def test_null_token_lets_a_position_decline() -> None:
     module.null.fill_(1e3)
     module.attention.value.bias.zero_()
     module.attention.value.weight[:, :].zero_()
-    maps: dict[str, Map] = {}
-    x, mask = module(given, maps)
-    assert maps["attention"].values[:2, ..., 0].min() > 1 - 1e-9
+    notes = Notes(explain=True)
+    x, mask = module(given, notes)
+    assert notes.maps["attention"].values[:2, ..., 0].min() > 1 - 1e-9
     assert torch.equal(x[mask], given["series"].x[mask])
+
+
+LATENT = {"latent_dim": 28, "heads": HEADS, "gate_hidden": 23}
+
+
+def latent_gate(tokens: list[Tensor], context: list[Tensor], w: Weights, fields: dict[str, Any]) -> list[Any]:
+    """(fused token, gate) of each present anchor token of a row, with one block or none after the attention."""
+    queries = [norm(x, w, "norm_query") for x in tokens]
+    latents = [attend(query, null_and(context, w), w) for query in queries]
+    if fields["depth"]:
+        block = "blocks.blocks.0"
+        seen = [norm(z, w, f"{block}.norm1") for z in latents]
+        latents = [z + attend(own, seen, w, f"{block}.attention") for z, own in zip(latents, seen, strict=True)]
+        latents = [z + layers(norm(z, w, f"{block}.norm2"), w, f"{block}.feed_forward", F.gelu) for z in latents]
+        latents = [norm(z, w, "blocks.norm") for z in latents]
+    out = []
+    for x, query, z in zip(tokens, queries, latents, strict=True):
+        given = torch.cat([z, query])
+        match fields["gate"]:
+            case "mlp":
+                inner = F.gelu(w["gate.score.0.weight"] @ given + w["gate.score.0.bias"])
+                logit = w["gate.score.2.weight"] @ inner + w["gate.score.2.bias"]
+            case "global_scalar":
+                logit = w["gate.logit"]
+            case _:
+                logit = w["gate.score.weight"] @ given + w["gate.score.bias"]
+        assert logit.shape == (1 if "scalar" in fields["gate"] else D,)
+        gate, update = 1 / (1 + torch.exp(-logit)), layers(z, w, "", F.gelu)
+        out.append((x + gate * update if fields["form"] == "residual" else gate * update + (1 - gate) * x, gate))
+    return out
+
+
+def layers(x: Tensor, w: Weights, name: str, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """Two linear layers, `up` and `down`."""
+    at = f"{name}." if name else ""
+    inner = activation(w[f"{at}up.weight"] @ x + w[f"{at}up.bias"])
+    return w[f"{at}down.weight"] @ inner + w.get(f"{at}down.bias", torch.tensor(0.0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("form", ["residual", "convex"])
+@pytest.mark.parametrize("gate", ["mlp", "linear", "token_scalar", "global_scalar"])
+def test_latent_gate_equals_its_formula(gate: str, form: str, depth: int) -> None:
+    fields = {**LATENT, "gate": gate, "form": form, "depth": depth}
+    module, given, notes = part("latent_gate", **fields), streams(), Notes(explain=True)
+    weights = dict(module.named_parameters())
+    x, mask = module(given, Notes())
+    shown = module(given, notes).x
+    gates, axes = notes.maps["gate"]
+    assert axes == ("row", "series token", "feature")
+    for row in range(3):
+        present = [i for i in range(5) if mask[row, i]]
+        tokens, context = [given["series"].x[row, i] for i in present], context_tokens(weights, row)
+        if not context:
+            assert torch.equal(x[row, present], torch.stack(tokens))
+            assert (gates[row] == 0).all()
+            continue
+        for i, (want, share) in zip(present, latent_gate(tokens, context, weights, fields), strict=True):
+            for got in (x, shown):
+                torch.testing.assert_close(got[row, i], want, atol=1e-9, rtol=1e-9)
+            torch.testing.assert_close(gates[row, i], share, atol=1e-10, rtol=1e-10)
+        assert (gates[row][~mask[row]] == 0).all()
+
+
+def test_losses_of_a_gate_by_hand() -> None:
+    module, notes = part("latent_gate", **LATENT, gate="token_scalar", gate_l1=0.5, gate_entropy=0.25), Notes()
+    with torch.no_grad():
+        module.gate.score.weight.zero_()
+        module.gate.score.bias.fill_(math.log(4))  # a gate of 4/5 for every token
+    module(streams(), notes)
+    entropy = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2))
+    # Two of three rows have context.
+    assert notes.losses["gate_l1"][0].item() == pytest.approx(2 * 0.5 * 0.8)
+    assert notes.losses["gate_entropy"][0].item() == pytest.approx(2 * 0.25 * entropy)
+    assert [weight.item() for _, weight in notes.losses.values()] == [3.0, 3.0]
+    assert notes.maps == {}
+    notes.losses["gate_l1"][0].backward()
+    # d/dz of 0.5 * sigmoid(z) is 0.5 * 0.8 * 0.2 in each of the two rows.
+    assert module.gate.score.bias.grad.item() == pytest.approx(2 * 0.5 * 0.8 * 0.2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gate", ["mlp", "linear", "token_scalar", "global_scalar"])
+def test_losses_of_a_gate_are_means_over_present_tokens_and_features(gate: str) -> None:
+    module, given = part("latent_gate", **LATENT, gate=gate, gate_l1=0.5, gate_entropy=0.25), streams()
+    notes = Notes(explain=True)
+    mask = module(given, notes).mask
+    l1, entropy = 0.0, 0.0
+    for row in (0, 1):
+        gates = notes.maps["gate"].values[row, mask[row]].flatten().tolist()
+        l1 += 0.5 * sum(gates) / len(gates)
+        entropy += 0.25 * sum(-g * math.log(g) - (1 - g) * math.log(1 - g) for g in gates) / len(gates)
+    assert notes.losses["gate_l1"][0].item() == pytest.approx(l1)
+    assert notes.losses["gate_entropy"][0].item() == pytest.approx(entropy, rel=1e-5)
+
+
+def test_a_gate_without_weights_has_no_loss_and_a_run_without_context_neither() -> None:
+    notes = Notes()
+    part("latent_gate", **LATENT)(streams(), notes)
+    part("latent_gate", **LATENT, gate_l1=1.0)({"series": streams()["series"]}, notes)
+    assert notes.losses == {}
+
+
+def test_latent_width_and_gate_width_that_are_not_given() -> None:
+    schema = Schema("series", {"series": 20, "dated": 12, "tabular": 16})
+    module: Any = config_class("fusion", "latent_gate")(heads=3).build(schema)
+    assert module.null.shape == (1, 1, 12)
+    assert module.attention.query.weight.shape == (12, 20)
+    assert module.up.weight.shape == (40, 12)
+    assert module.gate.score[0].weight.shape == (40, 12 + 20)
+    narrow: Any = config_class("fusion", "latent_gate")().build(Schema("series", {"series": 8, "dated": 12}))
+    assert narrow.null.shape == (1, 1, 8)
+
+
+def test_only_the_last_layer_of_the_projection_starts_at_zero() -> None:
+    module: Any = config_class("fusion", "latent_gate")(**LATENT).build(SCHEMA)
+    assert (module.down.weight == 0).all()
+    assert module.down.bias is None
+    zero = [name for name, p in module.named_parameters() if (p == 0).all() and "norm" not in name]
+    assert zero == ["down.weight"]
+    open_form: Any = config_class("fusion", "latent_gate")(**LATENT, form="convex").build(SCHEMA)
+    assert (open_form.down.weight != 0).any()
 
 
 def test_an_absent_anchor_stream_is_refused_by_name() -> None:
@@ -173,3 +315,9 @@ def test_an_absent_anchor_stream_is_refused_by_name() -> None:
 def test_heads_must_divide_the_anchor_width() -> None:
     with pytest.raises(ConfigError, match=r"model\.fusion\.heads: 3 heads do not divide the width 20"):
         config_class("fusion", "cross_attention")(heads=3).build(SCHEMA)
+
+
+@pytest.mark.parametrize("fields, width", [({}, 13), ({"latent_dim": 22}, 22)])
+def test_heads_must_divide_the_latent_width(fields: dict[str, int], width: int) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.fusion\.heads: 4 heads do not divide the width {width}"):
+        config_class("fusion", "latent_gate")(heads=4, **fields).build(SCHEMA)

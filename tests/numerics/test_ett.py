@@ -16,7 +16,7 @@ def test_etth1_96_to_96_over_three_seeds(shared: Path, tmp_path: Path) -> None:
     mse = []
     for seed in (0, 1, 2):
         command = [sys.executable, "-m", "plait.cli.main", "train", "chimera", "--data.kind", "ett"]
-        command += ["--data.root", str(shared / "data" / "ett"), "--data.name", "ETTh1", "--pred-len", "96"]
+        command += ["--data.root", str(shared / "data" / "ett"), "--data.path", "ETTh1", "--pred-len", "96"]
         command += ["--seed", str(seed), "--out", str(tmp_path / str(seed)), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
         assert done.returncode == 0, done.stderr

@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 import plait
 from plait.core.errors import ConfigError, FileError, PlaitError
-from plait.runs.acceptance import accept
+from plait.runs.acceptance import accept, ends_in_series_stage
 from plait.runs.assemble import build_data, build_model, start_from_ridge
 from plait.runs.fit import fit
 from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
+from plait.training.config import TrainingConfig
 
 SMALL: list[tuple[str, Any]] = [
     ("data.weeks", 420), ("train-epochs", 1), ("batch-size", 64), ("trackers", []), ("device", "cpu"),
@@ -56,7 +57,7 @@ def test_a_text_path_without_a_shown_gain_is_closed_and_equals_the_anchor(reject
 
 
 def test_a_loaded_run_scores_and_predicts_as_it_did(always: Run) -> None:
-    assert always.config.model.fusion.kind == "cross_attention"
+    assert always.config.model.fusion.kind == "latent_gate"
     assert always.evaluate("test")["mse"] == pytest.approx(always.metrics["metrics"]["test"]["mse"], rel=1e-6)
     stored = pd.read_csv(always.folder / "predictions.csv")
     again = always.predict(split="test")
@@ -74,7 +75,7 @@ def test_predictions_are_in_the_unit_of_the_data_and_score_to_the_metric(always:
     data = always.data
     assert len(stored) == len(data.rows("test"))
     ahead = data.origins["test"][:, None] + np.arange(1, data.horizon + 1)
-    error = (stored[[f"h{h}" for h in range(1, 13)]].to_numpy() - data.table.values[ahead, 0]) / data.scaling.sd[0]
+    error = (stored[[f"h{h}" for h in range(1, 13)]].to_numpy() - data.table.values[ahead, 0]) / data.fitted.sd[0]
     assert (error**2).mean() == pytest.approx(always.metrics["metrics"]["test"]["mse"], rel=1e-4)
     assert stored["origin"][0] == str(data.table.times[data.origins["test"][0]])
 
@@ -130,9 +131,34 @@ def test_the_ridge_start_is_the_closed_form_on_the_same_windows(tmp_path: Path) 
     np.testing.assert_allclose(point, FORECASTS["nlinear_ridge"](data.panel())["test"], atol=2e-4)
 
 
-def test_acceptance_needs_a_stage_of_the_anchor_alone(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"present: \[series\].*accept: always"):
-        _run(tmp_path / "x", ("training.stages", [{"name": "all"}]))
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [{"name": "all", "epochs": 2}],
+        [{"name": "s", "present": ["series"], "epochs": 1}, {"name": "all", "epochs": 1}],
+    ],
+)
+def test_a_stage_that_trains_the_series_with_text_leaves_no_head_start(
+    stages: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """The anchor that acceptance compares with has gone through all stages itself, as the anchor's own arm has."""
+    fields = ("data.signal", False), ("training.stages", stages)
+    run = _run(tmp_path / "fused", *fields)
+    assert run.metrics["accepted"] is False
+    alone = _run(tmp_path / "anchor", *fields, ("fusion", "none"))
+    own, other = run.model.state_dict(), alone.model.state_dict()
+    assert all(torch.equal(own[k], other[k]) for k in other)
+    assert run.metrics["metrics"] == alone.metrics["metrics"]
+    assert (run.folder / "anchor" / "metrics.jsonl").is_file()
+
+
+def test_the_series_stage_is_enough_where_nothing_later_trains_the_series() -> None:
+    stages = [{"name": "s", "present": ["series"]}, {"name": "f", "train": ["text*", "fusion.*"]}]
+    names = ["series.embed.weight", "head.project.weight"]
+    assert ends_in_series_stage(TrainingConfig.model_validate({"stages": stages}), "series", names)
+    joint = TrainingConfig.model_validate({"stages": [*stages, {"name": "all"}]})
+    assert not ends_in_series_stage(joint, "series", names)
+    assert not ends_in_series_stage(TrainingConfig(), "series", names)
 
 
 def test_acceptance_is_the_interval_of_the_validation_gain() -> None:

@@ -77,8 +77,8 @@ def test_an_alias_is_a_field_or_says_which_kind_has_it(name: str) -> None:
 
 def test_what_a_missing_field_needs(chimera: Recipe) -> None:
     raw = raw_config(chimera)
-    assert needs("data.root", raw) == ["data.root needs --data.kind ett"]
-    assert needs("model.fusion.heads", raw)[0].startswith("model.fusion.heads needs --model.fusion.kind ")
+    assert needs("data.root", raw) == ["data.root needs --data.kind csv or ett or time_mmd"]
+    assert needs("model.fusion.rank", raw) == ["model.fusion.rank needs --model.fusion.kind low_rank"]
     assert needs("data.time", raw, "time") == ["data.time needs --data.kind csv"]
     assert needs("data.nothing", raw) == []
     assert raw == raw_config(chimera)
@@ -87,7 +87,7 @@ def test_what_a_missing_field_needs(chimera: Recipe) -> None:
 def test_sizes_lie_over_the_config(chimera: Recipe) -> None:
     tiny, base = resolve(chimera, "tiny"), resolve(chimera)
     assert tiny.model.series.dim == 32
-    assert [stage.epochs for stage in tiny.training.stages] == [2, 2]
+    assert [stage.epochs for stage in tiny.training.stages] == [2, 2, 1]
     assert tiny.training.lr == base.training.lr
     assert resolve(chimera, "tiny", [("d-model", 48)]).model.series.dim == 48
     with pytest.raises(ConfigError, match=r"--size: no size 'huge' \(there is base, seed, tiny\)"):

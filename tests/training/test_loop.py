@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from plait.core.config import validate
 from plait.core.errors import ConfigError, NumericsError
+from plait.core.tokens import Batch
 from plait.data.sources.planted import PlantedConfig
 from plait.data.windows import ForecastData
 from plait.models.chimera import Chimera, ChimeraConfig
@@ -83,6 +84,59 @@ def test_the_gradient_of_a_step_is_the_mean_over_known_targets(data: ForecastDat
         if name in expected:
             assert parameter.grad is not None
             torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-7)
+
+
+GATED = {"kind": "latent_gate", "heads": 2, "gate_l1": 3.0, "gate_entropy": 2.0}
+
+
+@pytest.mark.parametrize("parts, count", [(1, 64), (3, 64), (3, 37), (5, 7)])
+def test_own_losses_of_a_model_are_means_over_the_rows_of_a_step(
+    data: ForecastData, tmp_path: Path, parts: int, count: int
+) -> None:
+    rows = data.rows("train")[:count]
+    batch = data.batch("train", rows)
+    batch.inputs["text_mask"][::3] = False
+    data = _Fixed(data, batch)  # type: ignore[assignment]
+    whole, cut = _model(data, fusion=GATED), _model(data, fusion=GATED)
+    for model in (whole, cut):
+        torch.nn.init.constant_(model.fusion.down.weight, 0.1)  # type: ignore[union-attr, arg-type]
+    output = whole(batch)
+    error = (output.prediction.point - batch.targets["y"])[batch.targets["mask"]]
+    own = {name: total / count for name, (total, _) in output.losses.items()}
+    assert set(own) == {"gate_l1", "gate_entropy"}
+    ((error**2).mean() + sum(own.values())).backward()
+    config = TrainingConfig(stages=[StageConfig(name="all")], batch_size=count, accumulate=parts, clip=0.0)
+    trainer = Trainer(cut, ForecastTask(), data, config, tmp_path, 3, Accelerator(cpu=True))
+    trainer.optimizer = torch.optim.SGD(cut.parameters(), lr=0.1)
+    losses = trainer._step(rows, config.stages[0])
+    for (name, want), got in zip(whole.named_parameters(), cut.parameters(), strict=True):
+        moved = want if want.grad is None else want - 0.1 * want.grad
+        torch.testing.assert_close(got, moved, rtol=0, atol=1e-6, msg=name)
+    for name, loss in own.items():
+        assert losses[name] == pytest.approx(loss.item(), rel=1e-5)
+        assert trainer.position.sums[name] == pytest.approx([loss.item() * count, count], rel=1e-5)
+
+
+class _Fixed:
+    """A data set whose train rows are those of one batch."""
+
+    def __init__(self, data: ForecastData, batch: Batch) -> None:
+        self.schema, self._batch = data.schema, batch
+
+    def batch(self, split: str, index: np.ndarray) -> Batch:
+        return self._batch.rows(torch.as_tensor(index))
+
+
+def test_own_losses_of_an_epoch_do_not_depend_on_accumulation(data: ForecastData, tmp_path: Path) -> None:
+    stage = [StageConfig(name="all", epochs=1)]
+    for parts in (1, 3):
+        folder = tmp_path / str(parts)
+        _train(data, folder, _model(data, fusion=GATED), stage, lr=1e-4, clip=0.0, accumulate=parts)
+    one, three = (
+        json.loads((tmp_path / n / "metrics.jsonl").read_text().splitlines()[-1])["train"] for n in ("1", "3")
+    )
+    assert list(one) == ["mse", "gate_l1", "gate_entropy"]
+    assert three == pytest.approx(one, rel=1e-4)
 
 
 def test_stage_one_equals_a_model_that_has_no_text_at_all(data: ForecastData, tmp_path: Path) -> None:

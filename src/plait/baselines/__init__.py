@@ -15,3 +15,14 @@ FORECASTS: dict[str, Callable[[Panel], dict[str, FloatArray]]] = {
     "ridge_prior": ridge_prior,
     "ridge_season_dummies": ridge_season_dummies,
 }
+
+MEANINGS = {
+    "last_value": "the last observed value",
+    "seasonal_naive": "the same season's last value",
+    "seasonal_prior": "the mean of the same season's last seven values",
+    "nlinear_ridge": "ridge on the series",
+    "ridge_prior": "ridge on the series and the seasonal prior",
+    "ridge_season_dummies": "ridge on the series and season dummies",
+    "bag_of_words_ridge": "ridge on the series and the words of the newest texts",
+}
+"""What each baseline is, for tables."""

@@ -24,7 +24,7 @@ def only_options(tokens: list[str], words: tuple[str, ...], valued: tuple[str, .
 
 def raw_config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Parsed, "Recipe", dict[str, Any]]:
     """The recipe and the config, as plain data, that a verb's tokens name."""
-    from plait.runs.recipe import apply, choose_kinds, load_recipe, names_of, raw_config, recipe_names
+    from plait.runs.recipe import apply, choose_kinds, load_recipe, names_of, recipe_names, start_config
 
     valued = (*valued, "size")
     first = parse(tokens, valued)
@@ -34,7 +34,8 @@ def raw_config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Pars
     if not first.words and not behind:
         raise ConfigError("name a recipe or a run.yaml", fix=f"recipes: {', '.join(recipe_names())}")
     recipe = load_recipe([*first.words, *behind][0])
-    raw = raw_config(recipe, first.options.get("size"))
+    size = first.options.get("size")
+    raw = start_config(recipe, size, _without_ignored(first.fields, recipe)[0])
     first = parse(tokens, valued, names_of(raw, recipe).switches())
     choose_kinds(raw, recipe, _without_ignored(first.fields, recipe)[0])
     parsed = parse(tokens, valued, names_of(raw, recipe).switches())
@@ -43,7 +44,7 @@ def raw_config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Pars
     known, ignored = _without_ignored(parsed.fields, recipe)
     for name in ignored:
         print(f"--{name} is accepted and has no effect here", file=sys.stderr)
-    return parsed, recipe, apply(raw_config(recipe, parsed.options.get("size")), recipe, known)
+    return parsed, recipe, apply(start_config(recipe, size, known), recipe, known)
 
 
 def _without_ignored(fields: list[tuple[str, Any]], recipe: "Recipe") -> tuple[list[tuple[str, Any]], list[str]]:

@@ -30,7 +30,7 @@ app = typer.Typer(
     epilog="plait VERB --help says more; plait --version prints the version.",
 )
 data_app = typer.Typer(
-    help="Look at data: list, check.", rich_markup_mode=None, no_args_is_help=True, context_settings=GROUP
+    help="Look at data: list, fetch, check.", rich_markup_mode=None, no_args_is_help=True, context_settings=GROUP
 )
 app.add_typer(data_app, name="data")
 
@@ -53,9 +53,11 @@ _raw("train", "Train a recipe or a run.yaml into a new run folder.")
 _raw("evaluate", "Score a run again, from its own model and data.")
 _raw("predict", "Forecast with a run, in the unit of the data.")
 _raw("compare", "Train naive, single, fused and placebo arms; print the verdict.")
+_raw("audit", "Prove that nothing from after an origin reaches the model; exit 3 on a leak.")
 _raw("report", "Write the HTML page of a run or a comparison.")
 _raw("doctor", "Say what this machine and installation can do.")
 _raw("list", "List recipes, data kinds and the kinds of parts.", data_app)
+_raw("fetch", "List public data, or download a set of it and check each file.", data_app)
 _raw("check", "Read and check a recipe's data; exit 3 on what is to be decided.", data_app)
 
 
@@ -72,6 +74,8 @@ def run_verb(verb: str, tokens: list[str]) -> None:
         result = action(tokens)
         if as_json:
             print(json.dumps(result, ensure_ascii=False, allow_nan=False), flush=True)
+        if isinstance(result, dict) and result.get("exit_code"):
+            sys.exit(result["exit_code"])
     except BrokenPipeError:
         # The reader has what it wanted (`| head`); Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

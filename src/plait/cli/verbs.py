@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.cli.arguments import config_of, only_options, raw_config_of
+from plait.cli.fetch import data_fetch
 from plait.cli.verdict import tell_comparison
 from plait.core.console import say
 from plait.core.errors import ConfigError, DataError, FileError, PlaitError, suggest
@@ -153,6 +154,20 @@ def compare(tokens: list[str]) -> Any:
     return {"folder": str(folder), **result}
 
 
+def audit(tokens: list[str]) -> Any:
+    """Prove that nothing leaks."""
+    if _usage(
+        tokens,
+        "audit RECIPE|RUN [--output FILE.csv] [fields]\n\n"
+        "Of a recipe: the data that the fields name. Of a run: its data with the preprocessing it kept.\n"
+        "Exit code 3 where something leaks; what may be a leak is listed as suspect.",
+    ):
+        return {}
+    from plait.cli.audit import audit_verb
+
+    return audit_verb(tokens)
+
+
 def _count(text: str, option: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"{text!r} is no count", where=option, fix="give a whole number from 1")
@@ -226,7 +241,8 @@ def data_check(tokens: list[str]) -> Any:
         say(str(finding))
     summary = data.split_summary()
     for split, facts in summary.items():
-        say(f"{split:<6} {facts['rows']} rows, {facts['windows']} windows, {facts['first']} .. {facts['last']}")
+        seen = f" ({facts['with_text']} see a text)" if data.text is not None else ""
+        say(f"{split:<6} {facts['rows']} rows, {facts['windows']} windows{seen}, {facts['first']} .. {facts['last']}")
     texts = len(table.texts.contents) if table.texts else 0
     say(f"variates: {', '.join(table.variates)}; step: {table.step.name}; texts: {texts}")
     return {
@@ -275,5 +291,6 @@ def doctor(tokens: list[str]) -> Any:
 
 
 __all__ = [
-    "compare", "data_check", "data_list", "demo", "doctor", "embed", "evaluate", "init", "predict", "report", "train",
+    "audit", "compare", "data_check", "data_fetch", "data_list", "demo", "doctor", "embed", "evaluate", "init",
+    "predict", "report", "train",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from plait.core.errors import ConfigError, suggest
-from plait.core.kinds import config_class, kinds
+from plait.core.kinds import config_class, kind_named, kinds
 
 
 class Config(BaseModel):
@@ -28,10 +28,13 @@ C = TypeVar("C", bound=Config)
 
 
 class PartOf:
-    """Marks a field whose value is a part of `room`, chosen by its `kind`: `Annotated[Any, PartOf("fusion")]`."""
+    """Marks a field whose value is a part of `room`, chosen by its `kind`: `Annotated[Any, PartOf("fusion")]`.
 
-    def __init__(self, room: str) -> None:
-        self.room = room
+    `usual` is the kind of a part that may be left unset, where a field of it is named without its kind.
+    """
+
+    def __init__(self, room: str, usual: str | None = None) -> None:
+        self.room, self.usual = room, usual
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -48,25 +51,32 @@ class PartOf:
             value = {"kind": value}
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
             raise PydanticCustomError("kind_missing", f"expects a `kind`, one of {', '.join(kinds(self.room))}")
+        kind = kind_named(self.room, value["kind"])
         try:
-            chosen = config_class(self.room, value["kind"])
+            chosen = config_class(self.room, kind)
         except ConfigError as error:
             problem = PydanticCustomError("kind_unknown", f"{error.what} ({error.fix})" if error.fix else error.what)
             raise ValidationError.from_exception_data(
                 "kind", [InitErrorDetails(type=problem, loc=("kind",), input=value["kind"])]
             ) from None
-        return chosen.model_validate(dict(value))
+        return chosen.model_validate({**value, "kind": kind})
+
+
+def part_of(annotation: Any, metadata: list[Any]) -> PartOf | None:
+    """The mark of a field that holds a part, or None for a plain field."""
+    for item in metadata:
+        if isinstance(item, PartOf):
+            return item
+    # `part | None` is a part; a list or a mapping of parts is a value.
+    inside = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    marks = (part_of(inner, list(get_args(inner)[1:])) for inner in inside)
+    return next(filter(None, marks), None)
 
 
 def part_room(annotation: Any, metadata: list[Any]) -> str | None:
     """The room a field's part comes from, or None for a plain field."""
-    for item in metadata:
-        if isinstance(item, PartOf):
-            return item.room
-    # `part | None` is a part; a list or a mapping of parts is a value.
-    inside = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
-    rooms = (part_room(inner, list(get_args(inner)[1:])) for inner in inside)
-    return next(filter(None, rooms), None)
+    mark = part_of(annotation, metadata)
+    return mark.room if mark else None
 
 
 def config_of(annotation: Any) -> "type[Config] | None":

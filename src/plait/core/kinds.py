@@ -29,6 +29,12 @@ def kinds(room: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def kind_named(room: str, written: str) -> str:
+    """The kind that is meant: `-` and `_` are the same, as in the names of fields."""
+    known = kinds(room)
+    return next((kind for kind in known if kind.replace("-", "_") == written.replace("-", "_")), written)
+
+
 @cache
 def config_class(room: str, kind: str) -> "type[Config]":
     """The Config class of a kind, imported now."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from plait.core.schema import Schema
-from plait.core.tokens import Batch, Map, Output, Prediction, Tokens
+from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
 
 
 class Encoder(Protocol):
@@ -20,12 +20,13 @@ class Encoder(Protocol):
 class Fusion(Protocol):
     """Streams by name -> one stream of width `dim`.
 
-    With `explain` the labelled maps are filled in by the same computation that makes the tokens.
+    What it says beside its tokens goes into `notes`: its own losses, and with `notes.explain` labelled maps, made by
+    the same computation as the tokens.
     """
 
     dim: int
 
-    def __call__(self, streams: Mapping[str, Tokens], maps: dict[str, Map] | None = None) -> Tokens: ...
+    def __call__(self, streams: Mapping[str, Tokens], notes: Notes | None = None) -> Tokens: ...
 
 
 class Head(Protocol):
@@ -56,8 +57,9 @@ class Dataset(Protocol):
 class Task(Protocol):
     """What is asked of a model.
 
-    `losses` are named (sum, weight); `weights` are the same weights, known before the forward pass; `scores` are
-    per-row numbers; `selection` makes the one number, smaller is better, by which validation chooses.
+    `losses` are named (sum, weight), the task's first, then the model's own; `weights` are the weights of the task's,
+    known before the forward pass; the weight of a model's own is the number of rows. `scores` are per-row numbers;
+    `selection` makes the one number, smaller is better, by which validation chooses.
     """
 
     def losses(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]: ...

@@ -12,7 +12,9 @@ class Schema:
 
     `variates` names the target variates, `lookback` and `horizon` count steps, `marks` counts calendar channels a
     step, `seasons` counts the codes of the season of the origin, `streams` maps each modality to its width, the
-    anchor first. `stream_tokens` is the largest number of tokens of a context stream in one row.
+    anchor first. `stream_tokens` is the largest number of tokens of a context stream in one row, as the data give
+    them. `grouped` is the number of neighbouring tokens of a context stream that its encoder pools into one, by
+    stream; a stream that is not named is not pooled.
     """
 
     anchor: str
@@ -23,6 +25,7 @@ class Schema:
     marks: int = 0
     seasons: int = 0
     stream_tokens: dict[str, int] = field(default_factory=dict)
+    grouped: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Inputs of a modality are named `<name>` and `<name>_...`, so `text` would take the inputs of `text_b` too.
@@ -46,5 +49,5 @@ class Schema:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Schema":
-        """The schema that `to_json` wrote."""
+        """The schema that `to_json` wrote; a field that an older file lacks has its default."""
         return cls(**{**data, "variates": tuple(data["variates"])})

@@ -1,6 +1,7 @@
-"""Tokens, Batch, Prediction and Output: the tensors that move between the parts."""
+"""Tokens, Notes, Batch, Prediction and Output: the tensors that move between the parts."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,24 @@ class Map(NamedTuple):
 
     values: Tensor
     axes: tuple[str, ...]
+
+
+@dataclass
+class Notes:
+    """What a part says beside its tokens: labelled maps, only with `explain`, and losses of its own by name.
+
+    A loss is (sum over the rows of the batch, number of rows of the batch). Rows that it does not concern add exactly 0
+    and count all the same: so its weight is known before the forward pass, and accumulation gives the one true mean.
+    """
+
+    explain: bool = False
+    maps: dict[str, Map] = field(default_factory=dict)
+    losses: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def add_loss(self, name: str, rows: Tensor) -> None:
+        """Note a loss by what each row adds to it. Shape: `rows` (b,). The sum is float32 also under half precision."""
+        wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        self.losses[name] = wide.sum(), torch.ones_like(wide).sum()
 
 
 class Prediction(NamedTuple):

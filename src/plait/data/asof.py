@@ -1,6 +1,6 @@
 """The as-of join: which texts may be used at which forecast origin."""
 
-import re
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,17 +40,4 @@ def permuted(texts: Texts, borders: Times, seed: int) -> Texts:
         rows = np.flatnonzero(span == number)
         order = generator(seed, "placebo", int(number)).permutation(rows)
         contents[order] = contents[np.roll(order, 1)]
-    return Texts(tuple(contents), texts.available_at)
-
-
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(])|\n+")
-
-
-def sentences(text: str, first: int) -> list[str]:
-    """The first sentences of a text: parted after . ! ? before a capital, digit or quote, and at line ends.
-
-    The dots of "U.S." and of single initials part nothing.
-    """
-    safe = re.sub(r"\b([A-Z])\.(?=\s|[A-Z]\.)", "\\1\x00", text)
-    parts = (part.replace("\x00", ".").strip() for part in _SENTENCE_END.split(safe))
-    return [part for part in parts if part][:first]
+    return replace(texts, contents=tuple(contents))

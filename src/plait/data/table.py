@@ -1,7 +1,8 @@
 """The checked table every series source ends in, and what was found on the way."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,10 +36,28 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Dated texts, one a row. `available_at` is the moment from which a text may be used."""
+    """Dated texts, one a row, in the order of `available_at`, the moment from which each may be used.
+
+    `dated` is the latest date its table gives a text, whatever `available_at` was made from; `sources` names the
+    table each is from and `places` the row.
+    """
 
     contents: tuple[str, ...]
     available_at: Times
+    dated: Times
+    sources: tuple[str, ...]
+    places: tuple[str, ...]
+
+    @classmethod
+    def of(cls, contents: tuple[str, ...], times: Times, source: str) -> "Texts":
+        """Texts that may be used from their own date on."""
+        places = tuple(f"{source} {str(t)[:10]}" for t in times)
+        return cls(contents, times, times, (source,) * len(contents), places)
+
+    def rows(self, index: NDArray[np.int64]) -> "Texts":
+        """Some of the texts."""
+        picked = [tuple(values[i] for i in index) for values in (self.contents, self.sources, self.places)]
+        return Texts(picked[0], self.available_at[index], self.dated[index], picked[1], picked[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +76,20 @@ class SeriesTable:
     findings: tuple[Finding, ...] = ()
     borders: tuple[int, int, int] | None = None
     announced: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    def completed(self, rows: int | None, texts: Texts | None, findings: Sequence[Finding]) -> "SeriesTable":
+        """The last `rows` rows (all, if None), with texts and with more findings."""
+        found = [*self.findings, *findings]
+        cut = slice(0, None)
+        if rows is not None and rows < len(self.times):
+            found.append(Finding("rows before the last data.rows are left out", len(self.times) - rows))
+            cut = slice(-rows, None)
+        announced = None if self.announced is None else self.announced[cut]
+        borders = self.borders if cut.start == 0 else None
+        return replace(
+            self, times=self.times[cut], values=self.values[cut], announced=announced, borders=borders, texts=texts,
+            findings=tuple(found),
+        )  # fmt: skip
 
     def fingerprint(self) -> str:
         """A digest of the times, values and texts: whether data are still those a run began with."""
@@ -89,7 +122,7 @@ def parse_times(cells: pd.Series, where: str) -> Times:
     if len(bad):
         raise DataError(
             f"{cells.iloc[bad[0]]!r} is no date, nor are {len(bad) - 1} more",
-            where=f"{where}, column {cells.name}, row {bad[0] + 1}",
+            where=f"{where}, column {cells.name}, row {cells.index[bad[0]] + 1}",
             fix="write dates as 2024-01-31 or 2024-01-31 13:00",
         )  # fmt: skip
     return parsed.dt.tz_localize(None).to_numpy(dtype="datetime64[s]")
@@ -119,11 +152,14 @@ def parse_numbers(cells: pd.DataFrame) -> tuple[NDArray[np.float64], list[Findin
     return np.stack(columns, axis=1), findings
 
 
-def columns_named(frame: pd.DataFrame, names: list[str], where: str) -> None:
-    """Refuse names that are no columns of the table."""
+def columns_named(frame: pd.DataFrame, names: list[str], where: str, field: str) -> None:
+    """Refuse names that are no columns of the table; `field` names those it wants."""
     for name in names:
         if name not in frame.columns:
-            raise DataError(f"no column {name!r}", where=where, fix=suggest(name, frame.columns))
+            near = suggest(name, frame.columns)
+            raise DataError(
+                f"no column {name!r}", where=where, fix=f"{near}{'' if near[-1] == '?' else ';'} set {field}"
+            )
 
 
 def regular_series(
@@ -206,30 +242,10 @@ def refuse(findings: tuple[Finding, ...] | list[Finding], where: str) -> None:
         raise DataError("; ".join(map(str, open_ones)), where=where, fix=f"decide by {fields}")
 
 
-def texts_from_frame(
-    frame: pd.DataFrame, content: str, dates: list[str] | None, where: str
-) -> tuple[Texts, list[Finding]]:
-    """The dated texts of a table. A text is available at the latest of its date columns; empty texts are left out."""
-    columns_named(frame, [content], where)
-    known = [name for name in ("available_at", "date", "start_date", "end_date") if name in frame.columns]
-    chosen = dates if dates is not None else known
-    if not chosen:
-        raise DataError(
-            "the text table has no dates", where=where,
-            fix=f"name its date columns in data.text.dates; columns: {', '.join(map(str, frame.columns))}",
-        )  # fmt: skip
-    columns_named(frame, chosen, where)
-    stamps = np.stack([parse_times(frame[name], where) for name in chosen]).max(axis=0)
-    cells = frame[content].astype(str).str.strip()
-    kept = np.flatnonzero(~cells.isin(MISSING).to_numpy())
-    findings = []
-    if len(kept) < len(cells):
-        findings.append(Finding("texts are empty and count as missing", len(cells) - len(kept)))
-    order = kept[np.argsort(stamps[kept], kind="stable")]
-    return Texts(tuple(cells.iloc[order]), stamps[order]), findings
-
-
 def as_frame(table: Any) -> pd.DataFrame:
-    """A user's frame with text cells, as `read_csv` gives them."""
+    """A user's frame with text cells, as `read_csv` gives them; an index of dates becomes a column."""
     frame = pd.DataFrame(table)
+    if isinstance(frame.index, pd.DatetimeIndex):
+        frame = frame.rename_axis(str(frame.index.name or "date"))
+    frame = frame.reset_index(drop=not isinstance(frame.index, pd.DatetimeIndex))
     return frame.astype(object).where(frame.notna(), "").astype(str)

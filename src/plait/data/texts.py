@@ -3,16 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plait.data.asof import sentences
 from plait.data.sources._series import TextConfig
 from plait.data.store import EmbeddingStore
 from plait.data.table import Texts
+from plait.features.facts import sentences
 
 States = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -36,7 +37,7 @@ class TextTensors:
     """The texts of every row of the table as an origin.
 
     Shape: `unit` (T, K * S) row numbers of `states`, -1 = none; `age` (T, K * S) log1p of days; `states` (U, L, e),
-    `mask` (U, L); `rows` (T, K) row numbers of the texts, -1 = none.
+    `mask` (U, L); `rows` (T, K) row numbers of `texts`, -1 = none.
     """
 
     unit: Tensor
@@ -44,7 +45,7 @@ class TextTensors:
     states: Tensor
     mask: Tensor
     rows: Rows
-    contents: tuple[str, ...]
+    texts: Texts
 
     def inputs(self, origin: Tensor) -> dict[str, Tensor]:
         """A model's text inputs at some origins.
@@ -64,7 +65,7 @@ class TextTensors:
 def text_units(texts: Texts, config: TextConfig) -> TextUnits:
     """Part texts into units and number the distinct ones."""
     whole = config.unit == "text"
-    parts = [[t] if whole else sentences(t, config.sentences) for t in texts.contents]
+    parts = [[t] if whole else sentences(t)[: config.sentences] for t in texts.contents]
     distinct = tuple(dict.fromkeys(unit for units in parts for unit in units))
     number = {unit: i for i, unit in enumerate(distinct)}
     of_text = np.full((len(parts) + 1, 1 if whole else config.sentences), -1, dtype=np.int64)
@@ -76,11 +77,13 @@ def text_units(texts: Texts, config: TextConfig) -> TextUnits:
 def encode(
     distinct: Sequence[str],
     config: TextConfig,
+    embedder: Any,
     progress: Callable[[int, int], None] | None,
     root: Path | None,
 ) -> tuple[States, Mask, int]:
     """The frozen states of units, from the store, and how many of them had to be encoded now."""
-    store = EmbeddingStore(config.embedder.build(), config.embedder.kind, config.max_tokens, config.pool, root)
+    pool = "none" if config.pool == "attention" else config.pool
+    store = EmbeddingStore(embedder, config.embedder.kind, config.max_tokens, pool, root)
     encoded = store.add(distinct, progress)
     states, mask = store.load(distinct)
     return states, mask, encoded
@@ -117,5 +120,5 @@ def text_tensors(
         torch.from_numpy(np.where(mask[:, :, None], centred, 0).astype(np.float32)),
         torch.from_numpy(mask),
         rows,
-        texts.contents,
+        texts,
     )

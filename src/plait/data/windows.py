@@ -1,7 +1,7 @@
 """A checked table as windows: standardised, joined with its texts, split, and gathered into batches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from plait.core.errors import DataError
 from plait.core.schema import Schema
 from plait.core.tokens import Batch
 from plait.data.asof import permuted, usable_texts
+from plait.data.fitted import Fitted
 from plait.data.sources._series import SeriesConfig
 from plait.data.splits import SPLITS, Borders
-from plait.data.table import Finding, SeriesTable
-from plait.data.texts import TextTensors, encode, text_statistics, text_tensors, text_units
+from plait.data.table import Finding, SeriesTable, Texts
+from plait.data.texts import TextTensors, TextUnits, encode, text_statistics, text_tensors, text_units
 from plait.features.calendar import calendar_marks, next_times, season_codes
 from plait.features.seasonal_prior import carry_forward, seasonal_prior
 
@@ -26,39 +27,13 @@ RARE_SHARE = 0.05
 """A text source that fewer train windows see is left out: an input that hardly trains must not appear in test."""
 
 
-@dataclass(frozen=True, eq=False)
-class Scaling:
-    """What was fitted on train rows: mean and sd of each variate, centre and size of the text states."""
-
-    mean: NDArray[np.float64]
-    sd: NDArray[np.float64]
-    text_centre: NDArray[np.float32] | None = None
-    text_sd: float = 1.0
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Plain tensors for a file."""
-        out = {"mean": torch.from_numpy(self.mean), "sd": torch.from_numpy(self.sd)}
-        if self.text_centre is not None:
-            out["text_centre"] = torch.from_numpy(self.text_centre)
-            out["text_sd"] = torch.tensor(self.text_sd, dtype=torch.float64)
-        return out
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Scaling":
-        """What `tensors` wrote."""
-        centre = tensors.get("text_centre")
-        return cls(
-            tensors["mean"].numpy(), tensors["sd"].numpy(), None if centre is None else centre.numpy(),
-            float(tensors.get("text_sd", torch.tensor(1.0))),
-        )  # fmt: skip
-
-
 class ForecastData:
     """Windows of one series: `rows(split)`, `batch(split, index)`, and everything the baselines read.
 
     The target variates are standardised with the mean and sd of the observed train rows; missing inputs carry the
     last value forward and are marked in `series_mask`; missing targets are masked in `targets["mask"]`.
-    With `scaling` given (a trained run on new data), nothing is fitted. `prior` adds the seasonal prior to the inputs.
+    With `fitted` given (of a trained run) nothing is fitted; with `ahead` there are no splits: every row that has a
+    full lookback is an origin. `prior` adds the seasonal prior to the inputs.
     """
 
     def __init__(
@@ -66,24 +41,31 @@ class ForecastData:
         table: SeriesTable,
         config: SeriesConfig,
         seed: int = 0,
-        scaling: Scaling | None = None,
+        fitted: Fitted | None = None,
         text: bool = True,
         prior: bool = False,
         progress: Callable[[int, int], None] | None = None,
         store_root: Path | None = None,
+        ahead: bool = False,
     ) -> None:
         self.table, self.config = table, config
         self.lookback = config.lookback or table.step.lookback
         self.horizon = config.horizon or table.step.horizon
         rows = len(table.times)
         self.borders = Borders(*table.borders) if table.borders else Borders.by_share(rows, config.splits)
-        self.origins = self.borders.origins(self.lookback, self.horizon) if scaling is None else self._all_origins(rows)
+        self.origins = self.borders.origins(self.lookback, self.horizon) if not ahead else self._all_origins(rows)
         self.findings = list(table.findings)
         train = table.values[: self.borders.train]
-        if scaling is None:
+        fitting = fitted is None
+        if fitted is None:
             self._check_train(train)
-            scaling = Scaling(np.nanmean(train, axis=0), _spread(np.nanstd(train, axis=0)))
-        self.z = (table.values - scaling.mean) / scaling.sd
+            fitted = Fitted(np.nanmean(train, axis=0), _spread(np.nanstd(train, axis=0)), table.step.words)
+        if fitted.step != table.step.words:
+            raise DataError(
+                f"the run learned steps of {fitted.step}, these data have steps of {table.step.words}",
+                where="data", fix="give a series with the run's step",
+            )  # fmt: skip
+        self.z = (table.values - fitted.mean) / fitted.sd
         season, seasons = season_codes(table.times, table.step)
         self.season, self.n_seasons = season, seasons
         filled = carry_forward(self.z)
@@ -94,31 +76,63 @@ class ForecastData:
         self._target = torch.from_numpy(np.nan_to_num(self.z).astype(np.float32))
         self._prior = self._priors() if prior else None
         self.text: TextTensors | None = None
-        self.scaling = scaling
+        self.fitted = fitted
         if text and table.texts is not None:
-            self._join_texts(seed, progress, store_root)
+            self._join_texts(seed, progress, store_root, fitting)
         self.schema = self._schema()
 
-    def _join_texts(self, seed: int, progress: Callable[[int, int], None] | None, root: Path | None) -> None:
-        texts, times, config = self.table.texts, self.table.times, self.config.text
+    def _join_texts(
+        self, seed: int, progress: Callable[[int, int], None] | None, root: Path | None, fitting: bool
+    ) -> None:
+        texts, config = self.table.texts, self.config.text
         assert texts is not None
-        train = self.origins.get("train")
         if config.placebo:
             ends = np.cumsum([self.borders.train, self.borders.val])
-            texts = permuted(texts, times[ends - 1] + np.timedelta64(1, "s"), seed)
-        rows, age = usable_texts(texts.available_at, times, config.newest, config.lag_days)
-        share = 1.0 if train is None else float((rows[train] >= 0).any(axis=1).mean())
-        if share < RARE_SHARE:
-            words = f"% of train windows have a text (fewer than {RARE_SHARE:.0%}): texts left out"
-            self.findings.append(Finding(words, round(100 * share)))
+            texts = permuted(texts, self.table.times[ends - 1] + np.timedelta64(1, "s"), seed)
+        texts = self._without_rare(texts, fitting)
+        if not texts.contents:
             return
+        rows, age = usable_texts(texts.available_at, self.table.times, config.newest, config.lag_days)
         units = text_units(texts, config)
-        states, mask, self.encoded = encode(units.distinct, config, progress, root)
-        if self.scaling.text_centre is None and train is not None:
-            centre, sd = text_statistics(states, mask, units.of_text[rows[train]])
-            self.scaling = replace(self.scaling, text_centre=centre, text_sd=sd)
-        fitted = self.scaling
+        train = self.origins.get("train")
+        seen = np.empty(0, dtype=np.int64) if train is None else units.of_text[rows[train]]
+        self.embedder = self._embedder(units, seen)
+        states, mask, self.encoded = encode(units.distinct, config, self.embedder, progress, root)
+        if self.fitted.text_centre is None and train is not None:
+            centre, sd = text_statistics(states, mask, seen)
+            self.fitted = replace(self.fitted, text_centre=centre, text_sd=sd)
+        fitted = self.fitted
         self.text = text_tensors(texts, units, rows, age, states, mask, fitted.text_centre, fitted.text_sd)
+
+    def _without_rare(self, texts: Texts, fitting: bool) -> Texts:
+        """The texts less the sources that hardly a train window sees (of a trained run: that it left out)."""
+        left_out = list(self.fitted.left_out)
+        if fitting:
+            train = self.origins["train"]
+            rows, _ = usable_texts(
+                texts.available_at, self.table.times, self.config.text.newest, self.config.text.lag_days
+            )
+            source = np.array([*texts.sources, ""], dtype=object)[rows[train]]
+            left_out = []
+            for name in sorted(set(texts.sources)):
+                share = float((source == name).any(axis=1).mean())
+                if share < RARE_SHARE:
+                    left_out.append(name)
+                    words = f"% of train windows see a text of {name} (fewer than {RARE_SHARE:.0%}): left out"
+                    self.findings.append(Finding(words, round(100 * share)))
+            self.fitted = replace(self.fitted, left_out=tuple(left_out))
+        return texts.rows(np.flatnonzero(~np.isin(np.array(texts.sources, dtype=object), left_out)))
+
+    def _embedder(self, units: TextUnits, seen: NDArray[np.int64]) -> Any:
+        """The text model; one that is fitted learns from the units that train windows see."""
+        embedder = self.config.text.embedder.build()
+        if embedder.fits and self.fitted.idf is not None:
+            embedder.restore(list(self.fitted.vocabulary), self.fitted.idf)
+        elif embedder.fits:
+            embedder.fit([units.distinct[i] for i in np.unique(seen) if i >= 0])
+            vocabulary, idf = embedder.fitted()
+            self.fitted = replace(self.fitted, vocabulary=tuple(vocabulary), idf=idf)
+        return embedder
 
     def _check_train(self, train: NDArray[np.float64]) -> None:
         for column, name in enumerate(self.table.variates):
@@ -132,13 +146,16 @@ class ForecastData:
         return {"ahead": np.arange(self.lookback - 1, rows, dtype=np.int64)}
 
     def _schema(self) -> Schema:
-        streams, tokens = {"series": len(self.table.variates)}, {}
+        streams, tokens, grouped = {"series": len(self.table.variates)}, {}, {}
         if self.text is not None:
+            length = self.text.states.shape[1]
             streams["text"] = self.text.states.shape[2]
-            tokens["text"] = self.text.unit.shape[1] * self.text.states.shape[1]
+            tokens["text"] = self.text.unit.shape[1] * length
+            if self.config.text.pool == "attention":
+                grouped["text"] = length
         return Schema(
             "series", streams, self.table.variates, self.lookback, self.horizon, self._marks.shape[1],
-            self.n_seasons, tokens,
+            self.n_seasons, tokens, grouped,
         )  # fmt: skip
 
     def rows(self, split: str) -> NDArray[np.int64]:
@@ -174,6 +191,11 @@ class ForecastData:
         prior, _ = seasonal_prior(self.z, self.table.step.period, np.arange(len(self.z)), self.horizon)
         return torch.from_numpy(prior.astype(np.float32))
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether windows have the seasonal prior among their inputs."""
+        return self._prior is not None
+
     def panel(self) -> Panel:
         """The same series and windows for the cheap forecasts."""
         return Panel(
@@ -183,7 +205,7 @@ class ForecastData:
 
     def original_unit(self, z: NDArray[Any]) -> NDArray[np.float64]:
         """Standardised values (..., v) in the unit of the files."""
-        return np.asarray(z, dtype=np.float64) * self.scaling.sd + self.scaling.mean
+        return np.asarray(z, dtype=np.float64) * self.fitted.sd + self.fitted.mean
 
     def target_times(self, origin: int) -> NDArray[np.datetime64]:
         """The time stamps of the steps after an origin, also beyond the last row."""
@@ -194,10 +216,10 @@ class ForecastData:
 
     def texts_at(self, origin: int) -> list[tuple[str, str]]:
         """The texts an origin sees, newest first, as (date, text)."""
-        if self.text is None or self.table.texts is None:
+        if self.text is None:
             return []
-        rows = [r for r in self.text.rows[origin] if r >= 0]
-        return [(str(self.table.texts.available_at[r])[:10], self.text.contents[r]) for r in rows]
+        texts = self.text.texts
+        return [(str(texts.available_at[r])[:10], texts.contents[r]) for r in self.text.rows[origin] if r >= 0]
 
     def split_summary(self) -> dict[str, Any]:
         """Rows, windows and dates of each split."""
@@ -208,9 +230,13 @@ class ForecastData:
             out[split] = {
                 "rows": size, "windows": len(self.origins[split]),
                 "first": str(times[start]), "last": str(times[start + size - 1]),
+                "with_text": self._with_text(split),
             }  # fmt: skip
             start += size
         return out
+
+    def _with_text(self, split: str) -> int:
+        return 0 if self.text is None else int((self.text.rows[self.origins[split]] >= 0).any(axis=1).sum())
 
 
 def _spread(sd: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class WordLlama:
     The package's own loader is not used: it looks in another folder than the wheel has and then asks the network.
     """
 
+    fits: ClassVar[bool] = False
     dim = 256
 
     @cached_property
@@ -62,6 +63,10 @@ class WordLlama:
         tokenizer.no_padding()
         return tokenizer
 
+    def length(self, max_tokens: int) -> int:
+        """One state a token."""
+        return max_tokens
+
     def encode(self, texts: Sequence[str], max_tokens: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The states of each text's first `max_tokens` tokens.
 
@@ -71,7 +76,9 @@ class WordLlama:
         self._tokenizer.enable_truncation(max_tokens)
         states = np.zeros((len(texts), max_tokens, self.dim), dtype=np.float32)
         mask = np.zeros((len(texts), max_tokens), dtype=bool)
-        for row, encoding in enumerate(self._tokenizer.encode_batch(list(texts), add_special_tokens=False)):
+        # The tokenizer takes no lone surrogates, and gives white space a token.
+        plain = [text.encode("utf-8", "replace").decode() if text.strip() else "" for text in texts]
+        for row, encoding in enumerate(self._tokenizer.encode_batch(plain, add_special_tokens=False)):
             ids = encoding.ids
             states[row, : len(ids)] = self._table[ids]
             mask[row, : len(ids)] = True

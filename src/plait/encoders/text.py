@@ -12,6 +12,7 @@ from plait.core.schema import Schema
 from plait.core.tokens import Tokens
 from plait.nn.attention import check_heads
 from plait.nn.block import Stack
+from plait.nn.pool import AttentionPool
 
 
 class TextConfig(Config):
@@ -34,30 +35,37 @@ class TextConfig(Config):
         """The encoder for this text stream."""
         if self.depth:
             check_heads(self.dim, self.heads, "model.text.heads")
-        return Text(schema.streams["text"], self)
+        return Text(schema.streams["text"], self, schema.grouped.get("text", 1))
 
 
 class Text(nn.Module):
-    """MLP(norm(state)) + Linear(log1p(age in days)), then blocks.
+    """MLP(state) + Linear(log1p(age in days)), then blocks; with a `group` above 1 the states of each group of
+    neighbouring tokens, those of one text, are first pooled into one.
 
     Reads `values` (b, m, e) frozen states, `mask` (b, m), `age` (b, m) log1p of days between the text and the
-    origin. Shape: -> Tokens (b, m, dim).
-    Mask: kept; the content of absent texts is set to 0 before anything reads it.
+    origin, the same for all tokens of a group. Shape: -> Tokens (b, m / group, dim).
+    Mask: kept, a group is present where any of its tokens is; the content of absent tokens is set to 0 before anything
+    reads it.
     """
 
-    def __init__(self, width: int, config: TextConfig) -> None:
+    def __init__(self, width: int, config: TextConfig, group: int = 1) -> None:
         super().__init__()
         self.dim = config.dim
         self.drop = nn.Dropout(config.dropout)
         self.up, self.down = nn.Linear(width, config.hidden), nn.Linear(config.hidden, config.dim)
         self.age = nn.Linear(1, config.dim, bias=False)
         self.stack = Stack(config.dim, config.depth, config.heads, 2 * config.dim, config.dropout)
+        self.pool = AttentionPool(width, group, config.hidden) if group > 1 else None
 
     def forward(self, fields: Mapping[str, Tensor]) -> Tokens:
-        """One token a text state."""
+        """One token a text state, or a group of them."""
         mask = fields["mask"]
         states = torch.where(mask[..., None], fields["values"], 0.0)
-        age = torch.where(mask, fields["age"], 0.0)[..., None]
-        x = self.down(self.drop(torch.nn.functional.gelu(self.up(self.drop(states))))) + self.age(age)
+        age = torch.where(mask, fields["age"], 0.0)
+        if self.pool is not None:
+            states, mask = self.pool(Tokens(states, mask))
+            # An age is never negative: the largest is that of the present tokens, whichever they are.
+            age = age.unflatten(1, (-1, self.pool.group)).amax(dim=-1)
+        x = self.down(self.drop(torch.nn.functional.gelu(self.up(self.drop(states))))) + self.age(age[..., None])
         tokens: Tokens = self.stack(Tokens(x, mask))
         return tokens

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
+from plait.baselines import MEANINGS
 from plait.baselines.bag_of_words import bag_of_words_ridge
 from plait.baselines.ridge import fit_ridge
 from plait.core.config import validate
@@ -31,20 +32,14 @@ from plait.training.evaluate import Scores
 WEAK = 0.10
 """A relative difference whose interval is wider than this is called weak."""
 
-MEANINGS = {
+ARMS = {
     "anchor": "the series alone, same epochs",
     "calendar": "the series with season dummies and the seasonal prior",
     "fused": "with texts, where validation accepts them",
     "placebo": "retrained with shuffled texts, where validation accepts them",
-    "last_value": "the last observed value",
-    "seasonal_naive": "the same season's last value",
-    "seasonal_prior": "the mean of the same season's last seven values",
-    "nlinear_ridge": "ridge on the series",
-    "ridge_prior": "ridge on the series and the seasonal prior",
-    "ridge_season_dummies": "ridge on the series and season dummies",
     "oracle": "ridge that knows the announced steps",
-    "bag_of_words_ridge": "ridge on the series and the words of the newest texts",
 }
+"""What each arm is, beside the baselines."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,7 @@ class Comparison:
         check_data(folder, self.data)
         write_splits(folder, self.data)
         self.task: Any = plan.config.task.build()
+        self.rivals = baseline_scores(self.task, self.data)
         self.parameters: dict[str, int] = {}
 
     def _data(self, config: RunConfig) -> ForecastData:
@@ -129,7 +125,8 @@ class Comparison:
         if not (folder / "metrics.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             data = self._data(config) if arm == "placebo" else self.data
-            result = fit(config, folder, data=data)
+            anchor = self.folder / "arms" / f"anchor-seed{seed}" if arm in ("fused", "placebo") else None
+            result = fit(config, folder, data=data, rivals=self.rivals, anchor=anchor)
             error = result["raw"]["test"][self.task.metric]
             say(f"  {arm}, seed {seed}: test {self.task.metric} {error:.4f}, {clock(result['total_s'])}")
         self.parameters[arm] = int(read_json(folder / "metrics.json")["raw_parameters"])
@@ -161,7 +158,7 @@ class Comparison:
         return arms
 
     def _arm(self, name: str, tests: list[Scores]) -> Arm:
-        return Arm(name, self._rows(tests), len(tests), MEANINGS.get(name, ""), self.parameters.get(name, 0))
+        return Arm(name, self._rows(tests), len(tests), ARMS.get(name, ""), self.parameters.get(name, 0))
 
     def _result(
         self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[Acceptance]]
@@ -170,8 +167,10 @@ class Comparison:
         bootstrap = Bootstrap(rows, block, len(self.plan.seeds)) if enough(rows, block) else None
         arms = self._arms(raw, decisions)
         named = {arm.name: arm for arm in arms}
-        naive = baseline_scores(self.task, self.data) | self._text_baselines()
-        cheap = {name: Arm(name, self._rows([s["test"]]), 1, MEANINGS.get(name, "")) for name, s in naive.items()}
+        naive = self.rivals | self._text_baselines()
+        cheap = {
+            name: Arm(name, self._rows([s["test"]]), 1, {**MEANINGS, **ARMS}.get(name, "")) for name, s in naive.items()
+        }
         scored = {name: self.task.metrics(s["val"])[self.task.metric] for name, s in naive.items() if name != "oracle"}
         best = min(scored, key=lambda name: scored[name])
         found = verdict(
@@ -217,7 +216,7 @@ class Comparison:
         made = {}
         text, table = self.data.text, self.data.table
         if text is not None:
-            made["bag_of_words_ridge"] = bag_of_words_ridge(panel, text.contents, text.rows)
+            made["bag_of_words_ridge"] = bag_of_words_ridge(panel, text.texts.contents, text.rows)
         if table.announced is not None:
             made["oracle"] = oracle(self.data)
         return {name: {s: forecast_errors(panel, s, forecast[s]) for s in SPLITS} for name, forecast in made.items()}
@@ -236,7 +235,7 @@ def oracle(data: ForecastData) -> dict[str, Any]:
         last[split] = series[:, -1:]
         window = (series - last[split]).transpose(1, 2)
         marks = batch.inputs["series_marks"][:, -1:].double().expand(-1, window.shape[1], -1)
-        steps = data.table.announced[data.origins[split]] / data.scaling.sd
+        steps = data.table.announced[data.origins[split]] / data.fitted.sd
         parts = [window, marks, torch.from_numpy(steps).transpose(1, 2)]
         x[split] = torch.cat(parts, dim=-1).flatten(0, 1).numpy()
         target = torch.where(batch.targets["mask"], batch.targets["y"].double() - last[split], torch.nan)

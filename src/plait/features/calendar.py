@@ -26,6 +26,11 @@ class Step:
     lookback: int
     horizon: int
 
+    @property
+    def words(self) -> str:
+        """The step as people say it: a week, 900 s."""
+        return f"{self.seconds} s" if self.name == "other" else f"a{'n' * (self.name == 'hour')} {self.name}"
+
 
 _KNOWN = {
     3_600: Step("hour", 3_600, 24, 96, 96),

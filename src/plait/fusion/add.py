@@ -8,7 +8,7 @@ from torch import nn
 
 from plait.core.config import Config
 from plait.core.schema import Schema
-from plait.core.tokens import Map, Tokens, anchored
+from plait.core.tokens import Notes, Tokens, anchored
 from plait.nn.contexts import Contexts
 from plait.nn.pool import masked_mean
 
@@ -44,7 +44,7 @@ class Add(nn.Module):
         nn.init.zeros_(self.update.weight)
         nn.init.zeros_(self.update.bias)
 
-    def forward(self, streams: Mapping[str, Tokens], maps: dict[str, Map] | None = None) -> Tokens:
+    def forward(self, streams: Mapping[str, Tokens], notes: Notes | None = None) -> Tokens:
         """The anchor's tokens, changed."""
         anchor, contexts = anchored(streams, self.anchor)
         if not contexts:

@@ -8,7 +8,7 @@ from torch import nn
 
 from plait.core.config import Config
 from plait.core.schema import Schema
-from plait.core.tokens import Map, Tokens, anchored
+from plait.core.tokens import Notes, Tokens, anchored
 from plait.nn.contexts import Contexts
 from plait.nn.pool import masked_mean
 
@@ -47,7 +47,7 @@ class Concat(nn.Module):
             nn.init.zeros_(self.mix.weight)
             nn.init.zeros_(self.mix.bias)
 
-    def forward(self, streams: Mapping[str, Tokens], maps: dict[str, Map] | None = None) -> Tokens:
+    def forward(self, streams: Mapping[str, Tokens], notes: Notes | None = None) -> Tokens:
         """The anchor's tokens, changed."""
         anchor, contexts = anchored(streams, self.anchor)
         if not contexts:

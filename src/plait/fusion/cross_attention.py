@@ -9,7 +9,7 @@ from torch import nn
 
 from plait.core.config import Config
 from plait.core.schema import Schema
-from plait.core.tokens import Map, Tokens, anchored
+from plait.core.tokens import Map, Notes, Tokens, anchored
 from plait.nn.attention import Attention, check_heads
 from plait.nn.block import FeedForward
 from plait.nn.contexts import Contexts
@@ -61,7 +61,7 @@ class CrossAttention(nn.Module):
             self.norm_feed = nn.LayerNorm(self.dim)
             self.feed_forward = FeedForward(self.dim, config.hidden, config.dropout, zero_out=True)
 
-    def forward(self, streams: Mapping[str, Tokens], maps: dict[str, Map] | None = None) -> Tokens:
+    def forward(self, streams: Mapping[str, Tokens], notes: Notes | None = None) -> Tokens:
         """The anchor's tokens, changed."""
         anchor, contexts = anchored(streams, self.anchor)
         if not contexts:
@@ -70,10 +70,11 @@ class CrossAttention(nn.Module):
         present = context.present[:, None]
         keys = torch.cat([self.null.expand(context.x.shape[0], -1, -1), self.norm_key(context.x)], dim=1)
         mask = torch.cat([present, context.mask], dim=1)
-        update, used = self.attention(self.norm_query(anchor.x), keys, mask, weights=maps is not None)
+        explain = notes is not None and notes.explain
+        update, used = self.attention(self.norm_query(anchor.x), keys, mask, weights=explain)
         fused = anchor.x + self.drop(update)
         if self.feed_forward is not None and self.norm_feed is not None:
             fused = fused + self.drop(self.feed_forward(self.norm_feed(fused)))
-        if maps is not None and used is not None:
-            maps["attention"] = Map(used, ("row", "head", f"{self.anchor} token", "null + context token"))
+        if notes is not None and used is not None:
+            notes.maps["attention"] = Map(used, ("row", "head", f"{self.anchor} token", "null + context token"))
         return Tokens(torch.where(present[..., None], fused, anchor.x), anchor.mask)

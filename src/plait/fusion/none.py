@@ -7,7 +7,7 @@ from torch import nn
 
 from plait.core.config import Config
 from plait.core.schema import Schema
-from plait.core.tokens import Map, Tokens, anchored
+from plait.core.tokens import Notes, Tokens, anchored
 
 
 class NoneConfig(Config):
@@ -33,6 +33,6 @@ class AnchorOnly(nn.Module):
         super().__init__()
         self.anchor, self.dim = schema.anchor, schema.streams[schema.anchor]
 
-    def forward(self, streams: Mapping[str, Tokens], maps: dict[str, Map] | None = None) -> Tokens:
+    def forward(self, streams: Mapping[str, Tokens], notes: Notes | None = None) -> Tokens:
         """The anchor's tokens, untouched."""
         return anchored(streams, self.anchor)[0]

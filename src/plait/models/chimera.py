@@ -11,7 +11,7 @@ from plait.core.errors import ConfigError
 from plait.core.protocols import Encoder, Fusion, Head
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
-from plait.core.tokens import Batch, Map, Output, Prediction, Tokens
+from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
 from plait.nn.attention import check_heads
 from plait.nn.block import Stack
 from plait.nn.window_norm import window_scale
@@ -40,8 +40,8 @@ class ChimeraConfig(Config):
     """The series leg, the anchor."""
     text: Annotated[Any, PartOf("encoders")] = {"kind": "text"}
     """The text leg; left out where the data have no text."""
-    fusion: Annotated[Any, PartOf("fusion")] | None = None
-    """How text enters the series; unset: cross_attention where there is text, none elsewhere."""
+    fusion: Annotated[Any, PartOf("fusion", usual="latent_gate")] | None = None
+    """How text enters the series; unset: latent_gate where there is text, none elsewhere."""
     final: FinalConfig = FinalConfig()
     """Blocks after the fusion."""
     head: Annotated[Any, PartOf("heads")] = {"kind": "forecast"}
@@ -61,7 +61,7 @@ class ChimeraConfig(Config):
     def resolve(self, schema: Schema) -> "ChimeraConfig":
         """The config with the fusion chosen; a fusion asked for where there is one stream is refused."""
         if schema.contexts:
-            chosen = self.fusion or self._part("fusion", "cross_attention")
+            chosen = self.fusion or self._part("fusion", "latent_gate")
         elif self.fusion is not None and self.fusion.kind != "none":
             raise ConfigError(
                 f"there is one stream ({schema.anchor}), nothing to fuse by {self.fusion.kind!r}",
@@ -141,8 +141,8 @@ class Chimera(nn.Module):
         self.text_head = text_head
 
     def forward(self, batch: Batch, explain: bool = False) -> Output:
-        """The forecast of every row, and with `explain` the fusion's maps."""
-        maps: dict[str, Map] | None = {} if explain else None
+        """The forecast of every row, the fusion's own losses, and with `explain` its maps."""
+        notes = Notes(explain)
         fields = _stream(batch.inputs, ANCHOR)
         scale = window_scale(fields["values"], fields["mask"], self.config.series.scaling)
         for name in ("values", "prior"):
@@ -152,14 +152,14 @@ class Chimera(nn.Module):
         streams = {ANCHOR: series}
         if self.text is not None and TEXT in batch.inputs:
             streams[TEXT] = self.text(_stream(batch.inputs, TEXT))
-        fused: Tokens = cast(Fusion, self.fusion)(streams, maps)
+        fused: Tokens = cast(Fusion, self.fusion)(streams, notes)
         if self.text_head is None or TEXT not in streams:
             point = scale.undo(self._forecast(fused, streams))
         else:
             point = scale.undo(self._forecast(series, streams)).detach()
             change = torch.where(series.mask[..., None], fused.x - series.x, 0.0)
             point = point + self.text_head(change).transpose(1, 2)
-        return Output(Prediction(point), {}, maps or {})
+        return Output(Prediction(point), notes.losses, notes.maps)
 
     def _forecast(self, tokens: Tokens, streams: dict[str, Tokens]) -> Tensor:
         context = {name: tokens for name, tokens in streams.items() if name != ANCHOR}

@@ -7,16 +7,6 @@ from typing import Any
 
 from plait.report.wording import Row, best_sentence, count, error, headline, reason, says
 
-# What a baseline is, where its folder does not say it.
-BASELINES = {
-    "last_value": "repeats the last value",
-    "seasonal_naive": "repeats the last season",
-    "seasonal_prior": "the mean of the last seasons",
-    "nlinear_ridge": "ridge on the window, relative to its last value",
-    "ridge_prior": "the same ridge, given the mean of the last seasons",
-    "ridge_season_dummies": "the same ridge, given the season of the origin",
-}
-
 
 @dataclass(frozen=True)
 class Scale:
@@ -82,7 +72,7 @@ def _arm_row(arm: Row, result: Row, below: Row | None = None) -> Row:
     tag = "ceiling" if name == "oracle" else "" if parameters else "baseline"
     if name == result["best_baseline"]["name"]:
         tag = "best baseline"
-    meaning = arm.get("meaning") or BASELINES.get(name, "")
+    meaning = arm.get("meaning", "")
     if below is not None and below["mean"] == arm["mean"]:
         meaning += " (the same here: every seed was kept)"
     return {
@@ -119,7 +109,7 @@ def run_table(result: Row, metric: str, best: str | None) -> Row:
     rows = [row("this run", "the model that was kept", metrics["test"], metrics["val"].get(metric), strong=True)]
     for name, scores in result["baselines"].items():
         tag = "best baseline" if name == best else "baseline"
-        rows.append(row(name, BASELINES.get(name, ""), scores, scores.get(f"val_{metric}"), tag=tag))
+        rows.append(row(name, scores.get("meaning", ""), scores, scores.get(f"val_{metric}"), tag=tag))
     rows.sort(key=_by_error)
     if raw != metrics:
         place = next(number for number, each in enumerate(rows) if each["strong"])

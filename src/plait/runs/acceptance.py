@@ -1,11 +1,12 @@
 """The acceptance step: an added modality is kept only if its validation gain is shown by an interval."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
-from plait.core.errors import ConfigError
 from plait.core.kinds import config_class
 from plait.core.schema import Schema
 from plait.objectives.bootstrap import Bootstrap, RowScores, enough
@@ -39,20 +40,28 @@ def accept(fused: Scores, anchor: Scores, score: str, horizon: int) -> Acceptanc
     return Acceptance(change.high < 0, words)
 
 
-def check_stages(training: TrainingConfig, anchor: str) -> None:
-    """Refuse stages that leave nothing to compare with."""
-    if not any(stage.present == [anchor] for stage in training.stages):
-        raise ConfigError(
-            "acceptance compares with the anchor alone, and no stage trains it",
-            where="training.stages",
-            fix=f"begin with a stage with present: [{anchor}], or set accept: always",
-        )
+def ends_in_series_stage(training: TrainingConfig, anchor: str, parameters: Iterable[str]) -> bool:
+    """Whether the anchor alone is fully trained once its own stage is over: no later stage trains its `parameters`.
+
+    Else the anchor must go through all stages by itself to be a fair rival: a fused model whose last stage trains
+    everything has given its series leg more epochs.
+    """
+    own = [number for number, stage in enumerate(training.stages) if stage.present == [anchor]]
+    if not own:
+        return False
+    later = [glob for stage in training.stages[own[-1] + 1 :] for glob in stage.train]
+    return not any(fnmatchcase(name, glob) for name in parameters for glob in later)
+
+
+def without_fusion(config: RunConfig) -> RunConfig:
+    """The config of the anchor alone."""
+    none = config.model.model_copy(update={"fusion": config_class("fusion", "none")()})
+    return config.model_copy(update={"model": none})
 
 
 def closed(config: RunConfig, schema: Schema, weights: Weights, device: Any) -> tuple[RunConfig, nn.Module]:
-    """The anchor-only config and model with the weights that the anchor's own stage ended in."""
-    none = config.model.model_copy(update={"fusion": config_class("fusion", "none")()})
-    closed_config = config.model_copy(update={"model": none})
+    """The anchor-only config and model with given weights, in which those of other parts are left aside."""
+    closed_config = without_fusion(config)
     model = build_model(closed_config, schema)
     model.load_state_dict({name: weights[name] for name in model.state_dict()})
     return closed_config, model.to(device)

@@ -12,8 +12,9 @@ from plait.baselines.ridge import fit_ridge
 from plait.core.errors import ConfigError, suggest
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
+from plait.data.fitted import Fitted
 from plait.data.table import refuse
-from plait.data.windows import ForecastData, Scaling
+from plait.data.windows import ForecastData
 from plait.nn.window_norm import window_scale
 from plait.runs.config import RunConfig
 from plait.training.config import TrainingConfig
@@ -22,10 +23,14 @@ from plait.training.config import TrainingConfig
 def build_data(
     config: RunConfig,
     table: Any = None,
-    scaling: Scaling | None = None,
+    fitted: Fitted | None = None,
     progress: Callable[[int, int], None] | None = None,
+    ahead: bool = False,
 ) -> ForecastData:
-    """The data of a run, checked; `table` stands in for what the source would read."""
+    """The data of a run, checked; `table` stands in for what the source would read.
+
+    `fitted` is what a trained run fitted, `ahead` asks for every origin and no splits.
+    """
     table = config.data.read() if table is None else table
     refuse(table.findings, getattr(config.data, "path", "") or config.data.kind)
     fusion = config.model.fusion
@@ -34,10 +39,11 @@ def build_data(
         table,
         config.data,
         config.seed,
-        scaling,
+        fitted,
         text=text,
         prior=config.model.series.prior,
         progress=progress,
+        ahead=ahead,
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
-from plait.core.config import Config, config_of, part_room
-from plait.core.kinds import config_class, kinds
+from plait.core.config import Config, PartOf, config_of, part_of
+from plait.core.kinds import config_class, kind_named, kinds
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class FieldInfo:
     required: bool = False
     items: "tuple[FieldInfo, ...]" = ()
     """Of a list of configs, the fields of each."""
+    usual: str | None = None
+    """Of a `kind`: the one meant where another field of its part is named alone."""
 
     @property
     def leaf(self) -> str:
@@ -37,10 +39,10 @@ def walk(cls: type[Config], given: Any, prefix: str = "") -> Iterator[FieldInfo]
     for name, field in cls.model_fields.items():
         path = f"{prefix}{name}"
         default = raw[name] if name in raw else field.get_default(call_default_factory=True)
-        room = part_room(field.annotation, field.metadata)
+        part = part_of(field.annotation, field.metadata)
         meaning = " ".join((field.description or "").split())
-        if room:
-            yield from _part(path, room, default, meaning)
+        if part:
+            yield from _part(path, part, default, meaning)
         elif (inner := config_of(field.annotation)) is not None and get_origin(field.annotation) is not list:
             if isinstance(default, Config):
                 inner, default = type(default), default.model_dump(mode="json")
@@ -56,16 +58,18 @@ def walk(cls: type[Config], given: Any, prefix: str = "") -> Iterator[FieldInfo]
             )  # fmt: skip
 
 
-def _part(path: str, room: str, default: Any, meaning: str) -> Iterator[FieldInfo]:
+def _part(path: str, part: PartOf, default: Any, meaning: str) -> Iterator[FieldInfo]:
     if isinstance(default, Config):
         default = default.model_dump(mode="json")
     if isinstance(default, str):
         default = {"kind": default}
-    known = tuple(kinds(room))
+    known = tuple(kinds(part.room))
     kind = default.get("kind") if isinstance(default, Mapping) else None
-    yield FieldInfo(f"{path}.kind", "one of " + ", ".join(known), kind, meaning, known)
-    if kind in known:
-        yield from walk(config_class(room, kind), default, f"{path}.")
+    kind = kind_named(part.room, kind) if isinstance(kind, str) else None
+    shown = kind or part.usual
+    yield FieldInfo(f"{path}.kind", "one of " + ", ".join(known), kind, meaning, known, usual=shown)
+    if shown in known:
+        yield from walk(config_class(part.room, shown), default, f"{path}.")
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

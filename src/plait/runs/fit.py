@@ -9,22 +9,30 @@ from torch import nn
 from plait.core.console import Progress, say
 from plait.core.files import write_file, write_json
 from plait.data.windows import ForecastData
-from plait.runs.acceptance import Acceptance, accept, check_stages, closed
+from plait.runs.acceptance import Acceptance, accept, closed, ends_in_series_stage, without_fusion
 from plait.runs.assemble import accelerator_for, build_data, build_model, is_fused, stages_for, start_from_ridge
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, write_splits, write_start
 from plait.runs.forecasts import page_samples, write_predictions
-from plait.runs.scores import SPLITS, baselines, summarise, write_scores
-from plait.training.checkpoint import write_folder
+from plait.runs.scores import SPLITS, Rivals, against_rivals, baseline_scores, summarise, write_scores
+from plait.training.checkpoint import read_folder, write_folder
 from plait.training.evaluate import Scores, evaluate
 from plait.training.loop import Trainer
-from plait.training.state import Trained
+from plait.training.state import Trained, Weights
 
 
-def fit(config: RunConfig, folder: Path, table: Any = None, data: ForecastData | None = None) -> dict[str, Any]:
+def fit(
+    config: RunConfig,
+    folder: Path,
+    table: Any = None,
+    data: ForecastData | None = None,
+    rivals: Rivals | None = None,
+    anchor: Path | None = None,
+) -> dict[str, Any]:
     """Train into a folder (or go on where its newest checkpoint is) and finish it; returns what metrics.json holds.
 
-    `data` spares a comparison from reading the same files for every arm.
+    `data`, the scores of its cheap `rivals` and the run folder of the `anchor` alone spare a comparison from making
+    them anew for every arm.
     """
     began = time.monotonic()
     if not (folder / "config.yaml").exists():
@@ -40,15 +48,16 @@ def fit(config: RunConfig, folder: Path, table: Any = None, data: ForecastData |
     accelerator.init_trackers("tensorboard")
     task = config.task.build()
     training = stages_for(config.training, model, is_fused(model))
-    if is_fused(model) and config.accept == "validation":
-        check_stages(training, data.schema.anchor)
     write_splits(folder, data)
     seconds = config.max_hours * 3600 if config.max_hours else None
-    trained = None
+    alone = None
     if training.stages:
         trained = Trainer(model, task, data, training, folder, config.seed, accelerator, seconds).run()
         model.load_state_dict(trained.best)
-    result = _finish(config, folder, data, model, task, trained, accelerator)
+        if is_fused(model) and config.accept == "validation":
+            alone = _anchor_weights(config, folder, data, task, trained, anchor, accelerator)
+    rivals = baseline_scores(task, data) if rivals is None else rivals
+    result = _finish(config, folder, data, model, task, alone, rivals, accelerator)
     result["ridge_strength"] = strength
     result["total_s"] = time.monotonic() - began
     if accelerator.is_main_process:
@@ -58,13 +67,38 @@ def fit(config: RunConfig, folder: Path, table: Any = None, data: ForecastData |
     return result
 
 
+def _anchor_weights(
+    config: RunConfig,
+    folder: Path,
+    data: ForecastData,
+    task: Any,
+    trained: Trained,
+    anchor: Path | None,
+    accelerator: Any,
+) -> Weights:
+    """The weights of the anchor alone, trained through the same stages: what the added modality has to beat."""
+    if anchor is not None:
+        return read_folder(anchor / "model")[0]["weights"]
+    model = build_model(without_fusion(config), data.schema)
+    names = [name for name, _ in model.named_parameters()]
+    if trained.anchor is not None and ends_in_series_stage(config.training, data.schema.anchor, names):
+        return trained.anchor
+    start_from_ridge(model, data)
+    say(f"training {data.schema.anchor} alone through the same stages, for the acceptance step")
+    place = folder / "anchor"
+    place.mkdir(exist_ok=True)
+    stages = stages_for(config.training, model, fused=False)
+    return Trainer(model, task, data, stages, place, config.seed, accelerator).run().best
+
+
 def _finish(
     config: RunConfig,
     folder: Path,
     data: ForecastData,
     model: nn.Module,
     task: Any,
-    trained: Trained | None,
+    alone: Weights | None,
+    rivals: Rivals,
     accelerator: Any,
 ) -> dict[str, Any]:
     raw = _score(model, task, data, config, accelerator)
@@ -72,18 +106,18 @@ def _finish(
     final, kept, acceptance = raw, config, None
     if is_fused(model):
         acceptance = Acceptance(True, "kept without a question (accept: always)")
-        if config.accept == "validation" and trained is not None and trained.anchor is not None:
-            closed_config, anchor = closed(config, data.schema, trained.anchor, accelerator.device)
-            alone = _score(anchor, task, data, config, accelerator)
-            acceptance = accept(raw["val"], alone["val"], task.score, data.horizon)
+        if alone is not None:
+            closed_config, anchor = closed(config, data.schema, alone, accelerator.device)
+            scores = _score(anchor, task, data, config, accelerator)
+            acceptance = accept(raw["val"], scores["val"], task.score, data.horizon)
             if not acceptance.accepted:
-                final, kept, model = alone, closed_config, anchor
+                final, kept, model = scores, closed_config, anchor
     if accelerator.is_main_process:
         write_scores(folder / "scores.safetensors", final, raw)
         write_predictions(folder / "predictions.csv", data, model, "test", config.training.eval_batch_size, accelerator)
         write_json(folder / "page.json", task.page(page_samples(data, model, accelerator.device)))
         save_model(folder, kept, data, model)
-    rivals, against = baselines(task, data, final["test"])
+    table, against = against_rivals(task, rivals, final["test"], data.horizon)
     return {
         "run": str(folder),
         "recipe": config.recipe,
@@ -94,7 +128,7 @@ def _finish(
         "raw": {split: summarise(task, raw[split], data.horizon) for split in SPLITS},
         "accepted": acceptance.accepted if acceptance else None,
         "acceptance": acceptance.reason if acceptance else "",
-        "baselines": rivals,
+        "baselines": table,
         "best_baseline": against,
         "windows": {split: len(data.rows(split)) for split in ("train", *SPLITS)},
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -111,8 +145,12 @@ def save_model(folder: Path, config: RunConfig, data: ForecastData, model: nn.Mo
     """`model/`: config, schema, preprocessing and weights, all that prediction needs."""
     write_folder(
         folder / "model",
-        {"weights": model.state_dict(), "preprocessing": data.scaling.tensors()},
-        {"config": config.model_dump(mode="json"), "schema": data.schema.to_json()},
+        {"weights": model.state_dict(), "preprocessing": data.fitted.tensors()},
+        {
+            "config": config.model_dump(mode="json"),
+            "schema": data.schema.to_json(),
+            "preprocessing": data.fitted.record(),
+        },
     )
 
 

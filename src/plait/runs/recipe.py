@@ -31,6 +31,10 @@ class Recipe:
     demo: dict[str, Any]
     aliases: dict[str, str]
     ignored: tuple[str, ...]
+    words: dict[str, dict[str, dict[str, Any]]]
+    """Of `kind` fields: what other toolkits call a choice, and the fields that make it."""
+    usual: dict[str, dict[str, Any]]
+    """What is laid over the config for a kind of data, where no size is asked for."""
     modality: str
     arms: dict[str, dict[str, Any]]
     source: str
@@ -57,7 +61,8 @@ def load_recipe(name: str) -> Recipe:
     data = yaml.parse(files("plait.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
     return Recipe(
         name, data["about"], {"recipe": name, **data["config"]}, data["sizes"], data.get("demo", {}),
-        data["aliases"], tuple(data.get("ignored", ())), data["compare"]["modality"], data["compare"]["arms"], name,
+        data["aliases"], tuple(data.get("ignored", ())), data.get("words", {}), data.get("usual", {}),
+        data["compare"]["modality"], data["compare"]["arms"], name,
     )  # fmt: skip
 
 
@@ -83,6 +88,16 @@ def raw_config(recipe: Recipe, size: str | None = None) -> dict[str, Any]:
     if size not in recipe.sizes:
         raise ConfigError(f"no size {size!r}", where="--size", fix=suggest(size, recipe.sizes))
     return merge(recipe.config, recipe.sizes[size])
+
+
+def start_config(recipe: Recipe, size: str | None, overrides: Overrides) -> dict[str, Any]:
+    """The config that overrides are laid over: at a size, or what is usual for the kind of data that they name."""
+    raw = raw_config(recipe, size)
+    if size is not None or recipe.source != recipe.name:
+        return raw
+    trial = merge(raw, {})
+    choose_kinds(trial, recipe, overrides)
+    return merge(raw, recipe.usual.get(trial["data"]["kind"], {}))
 
 
 def put(raw: dict[str, Any], path: str, value: Any) -> None:
@@ -163,9 +178,27 @@ def choose_kinds(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> O
             return waiting
         number = min(chosen)[1]
         path, kind = paths[number], _as_typed(names.fields[paths[number]], waiting.pop(number)[1])
-        if kind is not None and kind not in names.fields[path].choices:
-            raise ConfigError(f"no kind {kind!r}", where=path, fix=suggest(str(kind), names.fields[path].choices))
-        put(raw, path, kind)
+        choices = names.fields[path].choices
+        if kind is not None:
+            kind = next((known for known in choices if known.replace("-", "_") == kind.replace("-", "_")), kind)
+        if kind is not None and kind not in choices:
+            # What follows on the command line stands above what a word means.
+            waiting = [*_meant(recipe, path, kind, choices), *waiting]
+        else:
+            put(raw, path, kind)
+
+
+def _meant(recipe: Recipe, path: str, word: str, choices: tuple[str, ...]) -> Overrides:
+    """The fields that another toolkit's word for a kind stands for; of a folder or address, those of `/`."""
+    words = recipe.words.get(path, {})
+    found = next((fields for name, fields in words.items() if name.lower() == word.lower()), None)
+    if found is None and "/" in words and ("/" in word or Path(word).is_dir()):
+        found = {name: word if value == "/" else value for name, value in words["/"].items()}
+    if found is None:
+        raise ConfigError(
+            f"no kind {word!r}", where=path, fix=suggest(word, [*choices, *(w for w in words if w != "/")])
+        )
+    return list(found.items())
 
 
 def apply(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> dict[str, Any]:
@@ -179,8 +212,21 @@ def apply(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> dict[str
         typed = _as_typed(names.fields[path], value)
         if path == "recipe" and typed != recipe.name:
             raise ConfigError(f"this is a config of {recipe.name}", where="--recipe", fix="name another recipe instead")
+        _fill_kinds(raw, path, names)
         put(raw, path, typed)
     return raw
+
+
+def _fill_kinds(raw: dict[str, Any], path: str, names: Names) -> None:
+    """Give the parts above a field the kind they have when none is named."""
+    steps = path.split(".")
+    for end in range(1, len(steps)):
+        field = names.fields.get(".".join([*steps[:end], "kind"]))
+        node: Any = raw
+        for step in steps[:end]:
+            node = node.get(step) if isinstance(node, Mapping) else None
+        if field is not None and field.usual and not (isinstance(node, str) or (node and "kind" in node)):
+            put(raw, field.path, field.usual)
 
 
 def _unknown(name: str, names: Names, raw: Mapping[str, Any], recipe: Recipe) -> ConfigError:
@@ -211,5 +257,6 @@ def _as_typed(field: FieldInfo, value: Any) -> Any:
 
 def resolve(recipe: Recipe, size: str | None = None, overrides: Overrides | None = None) -> RunConfig:
     """The checked config of a run."""
-    raw = apply(raw_config(recipe, size), recipe, overrides or [])
+    overrides = overrides or []
+    raw = apply(start_config(recipe, size, overrides), recipe, overrides)
     return validate(RunConfig, raw, recipe.source)

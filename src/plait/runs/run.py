@@ -13,8 +13,9 @@ from torch import nn
 from plait.core.config import validate
 from plait.core.errors import DataError, FileError
 from plait.core.schema import Schema
+from plait.data.fitted import Fitted
 from plait.data.sources.csv import CsvConfig
-from plait.data.windows import ForecastData, Scaling
+from plait.data.windows import ForecastData
 from plait.runs.assemble import accelerator_for, build_data, build_model
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, read_config, read_json
@@ -32,7 +33,7 @@ class Run:
     config: RunConfig
     """The config of the kept model: without its fusion where the added modality was not accepted."""
     schema: Schema
-    scaling: Scaling
+    fitted: Fitted
     model: nn.Module
 
     def on(self, device: str) -> "Run":
@@ -50,7 +51,7 @@ class Run:
     @cached_property
     def data(self) -> ForecastData:
         """The data the run was trained on, read again from their source."""
-        data = build_data(self.config)
+        data = build_data(self.config, fitted=self.fitted)
         check_data(self.folder, data)
         if data.schema.variates != self.schema.variates:
             raise DataError(
@@ -79,7 +80,7 @@ class Run:
         if frame is not None:
             source = self.config.data
             if source.kind != "csv":
-                source = CsvConfig(path="")
+                source = CsvConfig(path="", time=getattr(source, "time", "date"), text=source.text)
             # By name: the columns of a new table may stand in any order, with others among them.
             table = source.model_copy(update={"targets": list(self.schema.variates)}).of_frames(frame, texts)
             if texts is None and self.schema.contexts and self.config.model.fusion.kind != "none":
@@ -94,7 +95,7 @@ class Run:
             "text": self.config.data.text,
         }
         config = self.config.model_copy(update={"data": self.config.data.model_copy(update=lengths)})
-        data = build_data(config, table, self.scaling)
+        data = build_data(config, table, self.fitted, ahead=True)
         return self._table(data, "ahead", data.rows("ahead")[-1:])
 
     def _table(self, data: ForecastData, split: str, rows: Any) -> pd.DataFrame:
@@ -122,4 +123,4 @@ def load_run(path: str | Path) -> Run:
     except RuntimeError as error:
         raise FileError(f"the weights do not fit the config: {error}", where=str(folder / "model")) from None
     model.eval()
-    return Run(folder, config, schema, Scaling.from_tensors(tensors["preprocessing"]), model)
+    return Run(folder, config, schema, Fitted.read(tensors["preprocessing"], records["preprocessing"]), model)

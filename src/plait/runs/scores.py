@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
-from plait.baselines import FORECASTS
+from plait.baselines import FORECASTS, MEANINGS
 from plait.baselines.panel import Panel
 from plait.core.files import write_file
 from plait.data.windows import ForecastData
@@ -16,6 +16,8 @@ from plait.objectives.bootstrap import Bootstrap, RowScores, enough
 from plait.training.evaluate import Scores
 
 SPLITS = ("val", "test")
+Rivals = dict[str, dict[str, Scores]]
+"""Per-row scores of the cheap rivals: by name, then by split."""
 
 
 def summarise(task: Any, scores: Scores, horizon: int) -> dict[str, Any]:
@@ -36,28 +38,32 @@ def forecast_errors(panel: Panel, split: str, forecast: NDArray[np.float64]) -> 
     return {"se": (error**2).sum(1), "ae": np.abs(error).sum(1), "n": known.sum(1).astype(np.float64)}
 
 
-def baseline_scores(task: Any, data: ForecastData) -> dict[str, dict[str, Scores]]:
+def baseline_scores(task: Any, data: ForecastData) -> Rivals:
     """Per-row scores of the task's cheap rivals on validation and test."""
     panel = data.panel()
     forecasts = {name: FORECASTS[name](panel) for name in task.baselines}
     return {name: {s: forecast_errors(panel, s, made[s]) for s in SPLITS} for name, made in forecasts.items()}
 
 
-def baselines(task: Any, data: ForecastData, test: Scores) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+def against_rivals(
+    task: Any, rivals: Rivals, test: Scores, horizon: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """The cheap rivals beside a run's scores on test: their metrics with intervals, and the run against the best.
 
     The best is chosen on validation. Its paired relative change has an interval where there are 4 blocks of origins.
     """
-    scored = baseline_scores(task, data)
-    validation = {name: task.metrics(scores["val"])[task.metric] for name, scores in scored.items()}
+    validation = {name: task.metrics(scores["val"])[task.metric] for name, scores in rivals.items()}
     table = {
-        name: {**summarise(task, scores["test"], data.horizon), f"val_{task.metric}": validation[name]}
-        for name, scores in scored.items()
-    }
+        name: {
+            **summarise(task, scores["test"], horizon), f"val_{task.metric}": validation[name],
+            "meaning": MEANINGS.get(name, ""),
+        }
+        for name, scores in rivals.items()
+    }  # fmt: skip
     best = min(validation, key=lambda name: validation[name])
-    own, rival = (RowScores(scores[task.score][None], scores["n"]) for scores in (test, scored[best]["test"]))
+    own, rival = (RowScores(scores[task.score][None], scores["n"]) for scores in (test, rivals[best]["test"]))
     against: dict[str, Any] = {"name": best, "change": own.mean() / rival.mean() - 1, "low": None, "high": None}
-    rows, block = len(test["n"]), 2 * data.horizon
+    rows, block = len(test["n"]), 2 * horizon
     if enough(rows, block):
         change = Bootstrap(rows, block, 1).change(own, rival)
         against |= {"low": change.low, "high": change.high}

@@ -24,7 +24,7 @@ In a test of your own package, give it the config of your part (`graphs=False` l
 ...         self.contexts = Contexts({name: schema.streams[name] for name in schema.contexts}, self.dim)
 ...         self.weight = nn.Parameter(torch.full((self.dim,), start))
 ...
-...     def forward(self, streams, maps=None):
+...     def forward(self, streams, notes=None):
 ...         anchor, contexts = anchored(streams, self.anchor)
 ...         if not contexts:
 ...             return anchor

@@ -7,7 +7,7 @@ import torch
 
 from plait.core.errors import ConfigError
 from plait.core.schema import Schema
-from plait.core.tokens import Map
+from plait.core.tokens import Notes
 from plait.nn.attention import Attention
 from plait.testing.case import Tensors, distance, gradients, law, learn, require
 from plait.testing.streams import FusionCase
@@ -84,10 +84,10 @@ def attention_maps(case: FusionCase, inputs: Tensors) -> Tensors:
     """The maps of a trained operator whose name begins with `attention`; none asked of one without an Attention."""
     if not any(isinstance(module, Attention) for module in case.trained().modules()):
         return {}
-    maps: dict[str, Map] = {}
-    case.run(case.trained(), inputs, maps)
-    found = {name: each.values for name, each in maps.items() if name.startswith("attention")}
-    require(found, f"the maps are {sorted(maps)}, none is named attention")
+    notes = Notes(explain=True)
+    case.run(case.trained(), inputs, notes)
+    found = {name: each.values for name, each in notes.maps.items() if name.startswith("attention")}
+    require(found, f"the maps are {sorted(notes.maps)}, none is named attention")
     for name, values in found.items():
         require(values.dim() == 4, f"map {name} has {values.dim()} axes, attention has (row, head, query, key)")
     return found

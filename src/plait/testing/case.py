@@ -49,6 +49,10 @@ class Case(ABC):
         """The outputs that have a meaning."""
         return outputs
 
+    def losses(self, module: nn.Module, inputs: Tensors, explain: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
+        """The part's own losses by name, as (sum, weight)."""
+        return {}
+
     def lessons(self) -> list[Tensors]:
         """The inputs that together must reach every parameter."""
         return [self.sample()]

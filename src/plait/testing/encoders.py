@@ -39,8 +39,8 @@ def check_encoder(
 
     The class variable `modality` of the config names the stream of `schema` that is encoded. The anchor is a series:
     `values` and `mask` (b, t, v), `marks` (b, t, k), `prior` (b, p, v), `season` (b,). Any other is a stream of
-    vectors: `values` (b, m, e), `mask` and `age` (b, m). For other inputs give `fields(rows, generator)`, which
-    returns them with a `mask`.
+    vectors: `values` (b, m, e), `mask` and `age` (b, m), of which `schema.grouped` says how many are pooled into one.
+    For other inputs give `fields(rows, generator)`, which returns them with a `mask`.
 
     Tolerances, relative to max(1, |y|): 1e-5, and 1e-6 for the rows that a change does not concern; in other dtypes
     than float32 both are 2e-2. What is said to be exact or bit for bit is compared by `torch.equal` in every dtype.
@@ -90,6 +90,11 @@ class EncoderCase(Case):
         """The stream that is encoded."""
         return str(getattr(self.config, "modality", self.schema.anchor))
 
+    @property
+    def group(self) -> int:
+        """How many neighbouring vectors the encoder pools into one."""
+        return self.schema.grouped.get(self.modality, 1)
+
     def sample(self, rows: int = 3, seed: int = 0) -> Tensors:
         """Random fields: row 0 is fully observed, the others have gaps, row 1 of a series lacks a whole variate."""
         maker = torch.Generator().manual_seed(seed)
@@ -138,20 +143,22 @@ def series_fields(schema: Schema, rows: int, maker: torch.Generator) -> Tensors:
 
 
 def vector_fields(schema: Schema, stream: str, rows: int, maker: torch.Generator) -> Tensors:
-    """A stream of vectors with their age; row 0 is full, the others lack some."""
-    count = schema.stream_tokens.get(stream, 7)
+    """A stream of vectors with their age, one for all vectors of a group; row 0 is full, the others lack some vectors
+    and their last group.
+    """
+    count, group = schema.stream_tokens.get(stream, 7), schema.grouped.get(stream, 1)
     mask = torch.rand(rows, count, generator=maker) < 0.7
-    mask[1:, -1], mask[0], mask[:, 0] = False, True, True
-    return {
-        "values": torch.randn(rows, count, schema.streams[stream], generator=maker),
-        "mask": mask,
-        "age": torch.rand(rows, count, generator=maker) * 4,
-    }
+    mask[1:, -group:], mask[0], mask[:, 0] = False, True, True
+    values = torch.randn(rows, count, schema.streams[stream], generator=maker)
+    age = torch.rand(rows, count // group, generator=maker) * 4
+    return {"values": values, "mask": mask, "age": age.repeat_interleave(group, dim=1)}
 
 
 @law
 def shapes(case: EncoderCase) -> None:
-    """Tokens (b, n, dim) with a bool mask (b, n): a variate is present if a step is, a vector if its mask says so."""
+    """Tokens (b, n, dim) with a bool mask (b, n): a variate is present if a step is, a vector if its mask says so, a
+    group of vectors that are pooled if one of them is.
+    """
     module, inputs = case.build(), case.sample()
     out = case.run(module, inputs)
     x, mask = out["x"], out["mask"]
@@ -159,7 +166,7 @@ def shapes(case: EncoderCase) -> None:
     expected = [3, mask.shape[1], module.dim]
     require(list(x.shape) == expected and mask.dim() == 2, f"x {list(x.shape)} is not (b, n, dim) = {expected}")
     if case.fields is None:
-        given = inputs["mask"].any(dim=1) if case.series else inputs["mask"]
+        given = inputs["mask"].any(dim=1) if case.series else inputs["mask"].unflatten(1, (-1, case.group)).any(dim=-1)
         require(torch.equal(mask, given), "the mask does not say which variates or vectors are present")
 
 
@@ -173,14 +180,15 @@ def all_absent_is_masked(case: EncoderCase) -> None:
 
 @law
 def padding_amount_changes_nothing(case: EncoderCase) -> None:
-    """Three more absent vectors at the end of a stream leave the present tokens as they were."""
+    """Three more absent vectors, or groups of them, at the end of a stream leave the present tokens as they were."""
     if case.series or case.fields is not None:
         return
     module, inputs = case.trained(), case.sample()
-    longer = {name: torch.cat([tensor, torch.zeros_like(tensor[:, :3])], dim=1) for name, tensor in inputs.items()}
+    more = 3 * case.group
+    longer = {n: torch.cat([t, t.new_zeros(len(t), more, *t.shape[2:])], dim=1) for n, t in inputs.items()}
     got, want = (case.run(module, each) for each in (longer, inputs))
     present = ({"present tokens": out["x"][out["mask"]]} for out in (got, want))
-    require_near(next(present), next(present), case.near, "3 absent vectors more")
+    require_near(next(present), next(present), case.near, f"{more} absent vectors more")
 
 
 ENCODER: tuple[Callable[[EncoderCase], None], ...] = (all_absent_is_masked, padding_amount_changes_nothing)

@@ -7,7 +7,7 @@ import torch
 
 from plait.core.config import Config
 from plait.core.schema import Schema
-from plait.core.tokens import Map
+from plait.core.tokens import Notes
 from plait.testing.attention import ATTENTION
 from plait.testing.case import (
     Tensors,
@@ -35,7 +35,7 @@ def check_fusion(
     """Hold a fusion operator, ours or yours, to the contract of every fusion.
 
     `config` is a `Config` with `kind`, the class variable `anchored`, for anchored kinds the property `closed`, and
-    `build(schema)`, which returns `forward({name: Tokens}, maps=None) -> Tokens` with the attribute `dim`. Every law
+    `build(schema)`, which returns `forward({name: Tokens}, notes=None) -> Tokens` with the attribute `dim`. Every law
     is a function of this module or of `attention`, `laws` and `graphs` beside it, and its docstring says what it holds:
 
     - types: widths, masks, dtype and device of the output; config and `state_dict` round trips; every parameter
@@ -49,13 +49,15 @@ def check_fusion(
     - attention: where there is a `plait.nn.attention.Attention`, its queries and keys learn from a single context
       token and from several; its map depends on the position, sums to 1 over present keys and is exactly 0 for absent
       ones;
+    - notes: with them the tokens are the same; maps are labelled, a map `gate...` is a share; own losses are (sum over
+      rows, number of rows), to which an anchored kind adds exactly 0 for a row without context;
     - graphs, which cost seconds and are left out with `graphs=False`: `torch.export` with a dynamic batch and
       `torch.compile(fullgraph=True, backend="aot_eager")` agree.
 
     Tolerances, relative to max(1, |y|): 1e-5, and 1e-6 for the rows that a change does not concern; in other dtypes
     than float32 both are 2e-2. What is said to be exact or bit for bit is compared by `torch.equal` in every dtype.
     `schema` names the streams, the anchor first; without one it has an anchor of 5 tokens, as wide as `config` allows
-    from 19 on, and contexts of 7 and 11 tokens with widths 13 and 17.
+    from 19 on, and contexts of 7 and 11 tokens with widths from 13 and 17 on.
 
     Raises: AssertionError that names the kind, the law, what was measured and the tolerance.
 
@@ -194,13 +196,36 @@ def closed_start(case: FusionCase) -> None:
 def explain_agrees(case: FusionCase) -> None:
     """Asked for its maps the operator computes the same tokens; every map is finite, batch first, each axis named."""
     module, inputs = case.trained(), case.sample()
-    maps: dict[str, Map] = {}
-    got = case.run(module, inputs, maps)
-    require_near(case.seen(got), case.seen(case.run(module, inputs)), case.near, "with maps, against without")
-    for name, found in maps.items():
+    notes, want = Notes(explain=True), case.seen(case.run(module, inputs))
+    require_near(case.seen(case.run(module, inputs, notes)), want, case.near, "with maps, against without")
+    require_near(case.seen(case.run(module, inputs, Notes())), want, case.same, "with notes, against without")
+    for name, found in notes.maps.items():
         require_finite({name: found.values}, "maps")
         require(len(found.axes) == found.values.dim(), f"map {name} has {found.values.dim()} axes, named {found.axes}")
         require(len(found.values) == 3, f"map {name} has {len(found.values)} rows of 3")
+
+
+@law
+def gates_are_shares(case: FusionCase) -> None:
+    """A map whose name begins with `gate` lies in [0, 1]."""
+    notes = Notes(explain=True)
+    case.run(case.trained(), case.sample(), notes)
+    for name, found in notes.maps.items():
+        if name.startswith("gate"):
+            low, high = (float(bound) for bound in found.values.detach().aminmax())
+            require(low >= 0 and high <= 1, f"{name} lies in [{low:.3g}, {high:.3g}], a share lies in [0, 1]")
+
+
+@law
+def no_context_adds_no_loss(case: FusionCase) -> None:
+    """To the own losses of an anchored kind a row without context adds exactly 0, and counts as a row."""
+    if not case.anchored:
+        return
+    module, inputs = case.trained(), case.sample()
+    for name, (total, weight) in case.losses(module, case.without(inputs, case.schema.contexts)).items():
+        size = float(total.detach())
+        require(size == 0, f"{name} of 3 rows without context is {size:.2g}, it must be 0")
+        require(float(weight) == 3, f"{name} of 3 rows without context has the weight {float(weight):g}")
 
 
 def patterns(names: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -223,4 +248,6 @@ FUSION: tuple[Callable[[FusionCase], None], ...] = (
     absent_stream_equals_one_left_out,
     mixed_presence_agrees,
     explain_agrees,
+    gates_are_shares,
+    no_context_adds_no_loss,
 )

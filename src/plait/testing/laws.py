@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def dtype_is_kept(case: Case) -> None:
     """Floating outputs have the dtype of the inputs, in evaluation and in training."""
     module, inputs = case.build(), case.sample()
     for mode in (False, True):
-        for name, tensor in case.run(module.train(mode), inputs).items():
+        for name, tensor in case.seen(case.run(module.train(mode), inputs)).items():
             if tensor.is_floating_point():
                 require(tensor.dtype == case.dtype, f"{name} is {tensor.dtype}, the inputs are {case.dtype}")
 
@@ -76,16 +77,20 @@ def device_is_followed(case: Case) -> None:
 def every_parameter_learns(case: Case) -> None:
     """One optimiser step after the start, a finite gradient that is not 0 reaches every trainable parameter.
 
-    A gradient that is 0 but for rounding does not count: in float32 it must exceed 1e-6 of the largest one. Two
-    zero-initialised factors in a row would never open, and are found here.
+    A gradient that is 0 but for rounding does not count: a part for float32 is measured in float64, where it must
+    exceed 1e-10 of the largest one. Two zero-initialised factors in a row would never open, and are found here.
     """
+    exact = case.dtype == torch.float32 and case.device.type != "mps"
+    if exact:
+        case = copy(case)
+        case.dtype = torch.float64
     module = case.build()
     learn(case, module, case.lessons(), lr=1e-2)
     found = [gradients(case, module.train(), inputs) for inputs in case.lessons()]
     for each in found:
         require_finite(each, "gradients")
     sizes = {name: max(float(each[name].abs().max()) for each in found) for name in found[0]}
-    floor = 1e-6 * max(sizes.values(), default=0.0) if case.dtype == torch.float32 else 0.0
+    floor = 1e-10 * max(sizes.values(), default=0.0) if exact else 0.0
     for name, size in sizes.items():
         require(size > floor, f"the largest gradient of {name} is {size:.2g}, it must exceed {floor:.2g}")
 
@@ -159,6 +164,29 @@ def absent_rows_are_finite(case: Case) -> None:
         require_finite(case.run(module.train(mode), inputs), "every mask False")
 
 
+@law
+def own_losses_are_sums_over_rows(case: Case) -> None:
+    """A loss of the part's own is (sum over rows, number of rows): the rows add together what they add alone, absent
+    content is never read, maps change nothing, and some parameter learns from it.
+    """
+    module, inputs = case.trained(), case.sample()
+    count = len(next(iter(inputs.values())))
+    alone = [case.losses(module, rows(inputs, [i])) for i in range(count)]
+    for explain in (False, True):
+        for name, (total, weight) in case.losses(module, case.poisoned(inputs, float("nan")), explain).items():
+            require(float(weight) == count, f"{name} of {count} rows has the weight {float(weight):g}")
+            want = torch.stack([each[name][0] for each in alone]).sum()
+            size = want.detach().abs().clamp(min=1e-6)
+            what = f"{name} of {count} rows, against the sum of each alone, relative to it"
+            require_near({"the loss": total / size}, {"the loss": want / size}, case.near, what)
+            require(total.requires_grad, f"{name} has no gradient")
+            parameters = [p for p in module.parameters() if p.requires_grad]
+            found = torch.autograd.grad(total, parameters, allow_unused=True, retain_graph=True)
+            given = {f"parameter {i}": g for i, g in enumerate(found) if g is not None}
+            require_finite(given, f"gradients of {name}")
+            require(any(bool((g != 0).any()) for g in given.values()), f"no gradient of {name} differs from 0")
+
+
 class TensorsToPython(TorchDispatchMode):
     """Counts the operations that turn a tensor's content into a Python value."""
 
@@ -192,4 +220,5 @@ EVERY_PART: tuple[Callable[[Case], None], ...] = (
     absent_content_never_reaches_gradients,
     absent_rows_are_finite,
     every_parameter_learns,
+    own_losses_are_sums_over_rows,
 )

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from plait.core.config import Config
 from plait.core.errors import DataError
 from plait.core.kinds import config_class
 from plait.core.protocols import Model
 from plait.core.schema import Schema
-from plait.core.tokens import Batch, Map
+from plait.core.tokens import Batch, Notes
 from plait.testing.case import (
     Case,
     Tensors,
@@ -49,7 +49,7 @@ def check_model(
       anchored and closed, the model at initialisation equals the same model with the fusion `none` bit for bit;
     - types: dtype, device, round trips, deterministic in evaluation mode, every parameter learns, from the whole batch
       or from the anchor alone (a model may stop the anchor's gradient while another leg learns);
-    - maps: `explain=True` computes the same numbers;
+    - notes: `explain=True` computes the same numbers; the model's own losses are (sum over rows, number of rows);
     - graphs, which cost seconds and are left out with `graphs=False`: `torch.export` with a dynamic batch and
       `torch.compile(fullgraph=True, backend="aot_eager")` agree.
 
@@ -104,13 +104,17 @@ class ModelCase(Case):
             found |= prefixed(name, vector_fields(self.schema, name, rows, maker))
         return self.finish(found)
 
-    def run(self, module: nn.Module, inputs: Tensors, maps: dict[str, Map] | None = None) -> Tensors:
+    def run(self, module: nn.Module, inputs: Tensors, notes: Notes | None = None) -> Tensors:
         """The tensors of the prediction and of the model's own losses by name."""
-        output = cast(Model, module)(Batch(inputs, {}, {}), explain=maps is not None)
-        if maps is not None:
-            maps |= output.maps
+        output = cast(Model, module)(Batch(inputs, {}, {}), explain=notes is not None and notes.explain)
+        if notes is not None:
+            notes.maps |= output.maps
         found = {name: tensor for name, tensor in output.prediction._asdict().items() if tensor is not None}
         return found | {f"loss {n} {w}": t for n, pair in output.losses.items() for w, t in enumerate(pair)}
+
+    def losses(self, module: nn.Module, inputs: Tensors, explain: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
+        """The losses of the output."""
+        return cast(Model, module)(Batch(inputs, {}, {}), explain).losses
 
     def seen(self, outputs: Tensors) -> Tensors:
         """The prediction: losses are sums over the batch."""
@@ -226,10 +230,10 @@ def explain_agrees(case: ModelCase) -> None:
     """`explain=True` computes the same prediction; every map is finite, batch first, each axis named."""
     module = case.trained()
     for inputs in (case.sample(), half_absent(case, case.sample())):
-        maps: dict[str, Map] = {}
-        got = case.seen(case.run(module, inputs, maps))
+        notes = Notes(explain=True)
+        got = case.seen(case.run(module, inputs, notes))
         require_near(got, case.seen(case.run(module, inputs)), case.near, "explain=True, against the fast path")
-        for name, found in maps.items():
+        for name, found in notes.maps.items():
             require_finite({name: found.values}, "maps")
             named = len(found.axes) == found.values.dim()
             require(named, f"map {name} has {found.values.dim()} axes, named {found.axes}")

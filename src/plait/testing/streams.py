@@ -1,14 +1,15 @@
 """A fusion operator as a case: random streams of a schema, some of them absent."""
 
+from itertools import product
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from plait.core.config import Config
 from plait.core.errors import ConfigError
 from plait.core.schema import Schema
-from plait.core.tokens import Map, Tokens
+from plait.core.tokens import Notes, Tokens
 from plait.testing.case import Case, Tensors, put
 
 CONTEXT_TOKENS = (7, 11, 17, 23)
@@ -43,10 +44,16 @@ class FusionCase(Case):
             inputs[f"{name}_mask"] = mask
         return self.finish(inputs)
 
-    def run(self, module: nn.Module, inputs: Tensors, maps: dict[str, Map] | None = None) -> Tensors:
+    def run(self, module: nn.Module, inputs: Tensors, notes: Notes | None = None) -> Tensors:
         """The fused tokens as `x` and `mask`."""
-        x, mask = module({name: Tokens(inputs[name], inputs[f"{name}_mask"]) for name in self.present(inputs)}, maps)
+        x, mask = module({name: Tokens(inputs[name], inputs[f"{name}_mask"]) for name in self.present(inputs)}, notes)
         return {"x": x, "mask": mask}
+
+    def losses(self, module: nn.Module, inputs: Tensors, explain: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
+        """What the operator adds to the notes."""
+        notes = Notes(explain)
+        self.run(module, inputs, notes)
+        return notes.losses
 
     def masks(self, inputs: Tensors) -> dict[str, str]:
         """Each stream's own."""
@@ -84,11 +91,13 @@ class FusionCase(Case):
 
 
 def example_schema(config: Config, contexts: int = 2) -> Schema:
-    """An anchor of the smallest width from 19 on that the config builds with, and contexts of widths 13 and 17."""
+    """The smallest widths that the config builds with: an anchor of 19 or more, contexts of 13 and 17 or as much more
+    as heads in the width of a context need.
+    """
     refusal: ConfigError | None = None
     names = ("dated", "tabular")[:contexts]
-    for width in range(19, 129):
-        schema = Schema("series", {"series": width, **dict(zip(names, (13, 17), strict=False))})
+    for more, width in product(range(16), range(19, 129)):
+        schema = Schema("series", {"series": width, **dict(zip(names, (13 + more, 17 + more), strict=False))})
         try:
             with torch.random.fork_rng(devices=[]):
                 config.build(schema)  # type: ignore[attr-defined]

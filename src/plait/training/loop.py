@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -145,7 +146,7 @@ class Trainer:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         parts = [part[rank::world] for part in np.array_split(rows, min(self.config.accumulate, len(rows)))]
         batches = [self._seen(self.data.batch("train", part), stage) for part in parts]
-        weights = self._global_weights(batches)
+        weights = self._global_weights(batches, len(rows))
         losses = dict.fromkeys(weights, 0.0)
         self.optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(batches):
@@ -187,7 +188,8 @@ class Trainer:
         yield
         self.bare.load_state_dict(own)
 
-    def _global_weights(self, batches: list[Batch]) -> dict[str, float]:
+    def _global_weights(self, batches: list[Batch], rows: int) -> defaultdict[str, float]:
+        """The weight of each of the task's losses over the optimiser step; of any other, the number of its rows."""
         own: dict[str, float] = {}
         for batch in batches:
             for name, weight in self.task.weights(batch).items():
@@ -196,7 +198,7 @@ class Trainer:
             names = sorted(own)
             total = self.accelerator.reduce(torch.tensor([own[n] for n in names], device=self.accelerator.device))
             own = dict(zip(names, total.tolist(), strict=True))
-        return {name: max(weight, 1.0) for name, weight in own.items()}
+        return defaultdict(lambda: float(rows), {name: max(weight, 1.0) for name, weight in own.items()})
 
     def _seen(self, batch: Batch, stage: StageConfig) -> Batch:
         if stage.present is not None:

@@ -1,4 +1,4 @@
-"""The fields all series sources share, and how they select and read their texts."""
+"""The fields all series sources share, and how they find, cut and join what they read."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -6,18 +6,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from plait.core.config import Config, PartOf
-from plait.data.table import Finding, Texts, read_csv, texts_from_frame
+from plait.core.errors import FileError, suggest_file
+from plait.data.dated_texts import FutureDates, TextRules, TextTable, Void, read_texts
+from plait.data.table import Finding, SeriesTable, Texts, read_csv
+from plait.features.calendar import Step
 
 
 class TextConfig(Config):
     """Which texts enter a window, and as what states."""
 
     path: str | None = None
-    """CSV file of dated texts; unset: no texts (the planted data bring their own)."""
+    """CSV file of dated texts, here or below data.root; unset: no texts (some kinds of data bring their own)."""
     content: str = "text"
     """Column of the text."""
     dates: list[str] | None = None
     """Date columns, a text is available at the latest; unset: available_at, date, start_date, end_date if there."""
+    future_dates: FutureDates = "delay"
+    """A text that states a later full date than its own: wait for that date, drop the text, or keep it (a leak)."""
+    void: Void = "empty"
+    """What is no text: empty cells, or also cells that say that nothing was found."""
     lag_days: float = Field(0.0, ge=0)
     """Days after its date before a text may be used."""
     newest: int = Field(4, ge=1)
@@ -26,8 +33,8 @@ class TextConfig(Config):
     """What is embedded: whole texts, or each sentence."""
     sentences: int = Field(3, ge=1)
     """With unit sentence: how many first sentences of each text enter."""
-    pool: Literal["none", "mean", "max", "min"] = "mean"
-    """One state a unit (over its present tokens), or one a token."""
+    pool: Literal["none", "mean", "max", "min", "attention"] = "mean"
+    """One state a token (none), or one a unit: over its present tokens, or by attention that the model learns."""
     max_tokens: int = Field(32, ge=1)
     """Tokens of a unit beyond these are cut."""
     embedder: Annotated[Any, PartOf("embedders")] = {"kind": "wordllama"}
@@ -35,16 +42,18 @@ class TextConfig(Config):
     placebo: bool = False
     """Permute the texts within each split, without a fixed point, before anything reads them."""
 
-    def read(self, base: Path | None = None) -> tuple[Texts | None, list[Finding]]:
-        """The texts of `path`, or None where none is given."""
-        if self.path is None:
-            return None, []
-        return texts_from_frame(read_csv(Path(self.path)), self.content, self.dates, self.path)
+    def rules(self, step: Step) -> TextRules:
+        """How the texts beside a series of this step are read."""
+        dates = None if self.dates is None else tuple(self.dates)
+        day_ends = 0 < step.seconds < 86_400
+        return TextRules(self.content, dates, self.void, self.future_dates, day_ends)
 
 
 class SeriesConfig(Config):
     """What every series source has."""
 
+    rows: int | None = Field(None, ge=3)
+    """Use the last rows of the series only, this many; unset: all."""
     lookback: int | None = Field(None, ge=1)
     """Steps a forecast sees; unset: usual for the step of the series."""
     horizon: int | None = Field(None, ge=1)
@@ -53,3 +62,32 @@ class SeriesConfig(Config):
     """Shares of the rows for train, validation and test, in the order of time."""
     text: TextConfig = TextConfig()
     """Dated texts."""
+
+    def complete(self, table: SeriesTable, texts: list[TextTable] | Texts | None) -> SeriesTable:
+        """The last `rows` of a series, with the texts beside it."""
+        findings: list[Finding] = []
+        if isinstance(texts, list):
+            texts, findings = read_texts(texts, self.text.rules(table.step))
+        if texts is not None and len(texts.contents):
+            beyond = int((texts.available_at > table.times[-1]).sum())
+            if beyond:
+                findings.append(Finding(f"texts are dated after the last row ({str(table.times[-1])[:10]})", beyond))
+        return table.completed(self.rows, texts, findings)
+
+
+def find_file(path: str, root: str = ".") -> Path:
+    """The file of this path, or below the root."""
+    here, below = Path(path), Path(root) / path
+    found = next((p for p in (here, below) if p.exists()), None)
+    if found is None:
+        at = below if below.parent.is_dir() else here
+        raise FileError("no such file", where=str(at), fix=suggest_file(at))
+    return found
+
+
+def text_tables(config: TextConfig, root: str = ".") -> list[TextTable] | None:
+    """The table of `path`, or None where none is given."""
+    if config.path is None:
+        return None
+    path = find_file(config.path, root)
+    return [TextTable(read_csv(path), path.stem, str(path))]

@@ -1,13 +1,12 @@
 """`csv`: any table of a series, and any table of dated texts."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 from plait.core.errors import DataError
-from plait.data.sources._series import SeriesConfig
+from plait.data.dated_texts import TextTable
+from plait.data.sources._series import SeriesConfig, find_file, text_tables
 from plait.data.table import (
     Duplicates,
-    Finding,
     Gaps,
     SeriesTable,
     as_frame,
@@ -16,7 +15,6 @@ from plait.data.table import (
     parse_times,
     read_csv,
     regular_series,
-    texts_from_frame,
 )
 
 
@@ -24,6 +22,8 @@ class CsvConfig(SeriesConfig):
     """A series in a CSV file, with texts in another."""
 
     kind: Literal["csv"] = "csv"
+    root: str = "."
+    """Folder of the files, for paths that do not stand by themselves."""
     path: str
     """CSV file with a time column and one column a variate."""
     time: str = "date"
@@ -37,15 +37,13 @@ class CsvConfig(SeriesConfig):
 
     def read(self) -> SeriesTable:
         """The checked series and texts."""
-        texts, text_findings = self.text.read()
-        table = self.series_of(read_csv(Path(self.path)), self.path)
-        return SeriesTable(
-            table.times, table.values, table.variates, table.step, texts, (*table.findings, *text_findings)
-        )
+        path = find_file(self.path, self.root)
+        return self.complete(self.series_of(read_csv(path), str(path)), text_tables(self.text, self.root))
 
     def series_of(self, frame: Any, where: str) -> SeriesTable:
         """The checked series of a frame of text cells."""
-        columns_named(frame, [self.time, *(self.targets or [])], where)
+        columns_named(frame, [self.time], where, "data.time")
+        columns_named(frame, self.targets or [], where, "data.targets")
         names = self.targets or [str(c) for c in frame.columns if c != self.time]
         if not names:
             raise DataError("there is no column beside the time column", where=where)
@@ -56,8 +54,5 @@ class CsvConfig(SeriesConfig):
 
     def of_frames(self, frame: Any, texts: Any | None) -> SeriesTable:
         """The checked series and texts of two pandas frames."""
-        table = self.series_of(as_frame(frame), "frame")
-        read: tuple[Any, list[Finding]] = (None, [])
-        if texts is not None:
-            read = texts_from_frame(as_frame(texts), self.text.content, self.text.dates, "texts")
-        return SeriesTable(table.times, table.values, table.variates, table.step, read[0], (*table.findings, *read[1]))
+        tables = None if texts is None else [TextTable(as_frame(texts), "texts", "texts")]
+        return self.complete(self.series_of(as_frame(frame), "frame"), tables)

@@ -44,7 +44,6 @@ class PlantedConfig(SeriesConfig):
         times = made.times.astype("datetime64[s]")
         step = infer_step(times)
         announced = announced_steps(made, self.horizon or step.horizon)
-        return SeriesTable(
-            times, made.values[:, None].astype(np.float64), ("demand",), step,
-            Texts(made.bulletins, times), announced=announced[:, :, None],
-        )  # fmt: skip
+        values = made.values[:, None].astype(np.float64)
+        table = SeriesTable(times, values, ("demand",), step, announced=announced[:, :, None])
+        return self.complete(table, Texts.of(made.bulletins, times, "bulletin"))

@@ -1,0 +1,68 @@
+"""`plait audit`: the proof in words, row by row, and the exit code."""
+
+from pathlib import Path
+from typing import Any
+
+from plait.cli.arguments import config_of, only_options
+from plait.core.console import say
+
+SHOWN = {"leak": 500, "suspect": 10}
+"""Rows of a finding that are printed; --output and --json give all."""
+
+
+def audit_verb(tokens: list[str]) -> dict[str, Any]:
+    """Audit a recipe's data, or a run with the preprocessing it kept; a leak ends with exit code 3."""
+    import pandas as pd
+
+    from plait.core.files import write_file, write_json
+    from plait.evaluation.audit.run import audit
+
+    words = [t for t in tokens if not t.startswith("-")]
+    folder = Path(words[0]) if words and (Path(words[0]) / "config.yaml").is_file() else None
+    if folder is not None:
+        parsed = only_options(tokens, ("RUN",), valued=("output",))
+        data = _data_of_run(folder)
+    else:
+        from plait.runs.assemble import build_data
+
+        parsed, _, config = config_of(tokens, valued=("output",))
+        data = build_data(config)
+    result = audit(data)
+    result = {"of": str(folder) if folder else parsed.words[0], **result, "exit_code": 3 if result["leaks"] else 0}
+    _tell(result)
+    if folder is not None:
+        write_json(folder / "audit.json", result)
+    if "output" in parsed.options:
+        lines = [
+            {"severity": f["severity"], "check": f["check"], "what": f["what"], "row": row}
+            for f in result["findings"] for row in f["rows"] or [""]
+        ]  # fmt: skip
+        table = pd.DataFrame(lines, columns=["severity", "check", "what", "row"])
+        write_file(Path(parsed.options["output"]), table.to_csv(index=False).encode())
+        say(f"all rows: {parsed.options['output']}")
+    return result
+
+
+def _data_of_run(folder: Path) -> Any:
+    from plait.runs.assemble import build_data
+    from plait.runs.folder import read_config
+    from plait.runs.run import load_run
+
+    if (folder / "arms").is_dir():  # a comparison: its arms read one set of data
+        return build_data(read_config(folder))
+    return load_run(folder).data
+
+
+def _tell(result: dict[str, Any]) -> None:
+    for check in result["checks"]:
+        say(f"{'LEAK' if check['leaks'] else 'ok':<5} {check['check']}: {check['did']}")
+    for finding in result["findings"]:
+        count = f"{len(finding['rows'])} " if len(finding["rows"]) > 1 else ""
+        say(f"\n{finding['severity'].upper()}, {finding['check']}: {count}{finding['what']}")
+        shown = SHOWN[finding["severity"]]
+        for row in finding["rows"][:shown]:
+            say(f"  {row}")
+        if len(finding["rows"]) > shown:
+            say(f"  ... and {len(finding['rows']) - shown} more (--output FILE.csv lists all)")
+    leaks, suspects = result["leaks"], result["suspects"]
+    say(f"\n{leaks} leaks, {suspects} suspects" + ("" if leaks else ": nothing from after an origin reaches the model"))

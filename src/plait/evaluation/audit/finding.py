@@ -1,0 +1,59 @@
+"""What an audit finds, and what it has proved."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from plait.data.windows import ForecastData
+
+Severity = Literal["leak", "suspect"]
+
+CHUNK = 512
+"""Windows of a split that a check gathers at a time."""
+
+
+@dataclass(frozen=True)
+class AuditFinding:
+    """A fault: which check saw it, what it is in a sentence, and every row or window concerned, in words.
+
+    A `leak` is information that was not there at the origin, or crossed from one split into another; a `suspect` may
+    be one and is for people to judge.
+    """
+
+    severity: Severity
+    check: str
+    what: str
+    rows: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, with all rows."""
+        return {
+            "severity": self.severity, "check": self.check, "what": self.what, "count": max(len(self.rows), 1),
+            "rows": list(self.rows),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one check did, in a sentence with its counts, and what it found."""
+
+    check: str
+    did: str
+    findings: tuple[AuditFinding, ...] = ()
+
+
+def received(data: ForecastData, split: str, name: str) -> torch.Tensor:
+    """An input of every window of a split, as the model receives it."""
+    rows = data.rows(split)
+    parts = [data.batch(split, rows[i : i + CHUNK]).inputs[name] for i in range(0, len(rows), CHUNK)]
+    return torch.cat(parts)
+
+
+def origin_rows(data: ForecastData, split: str) -> NDArray[np.int64]:
+    """The row each window of a split is made at, as its batch names it."""
+    rows = data.rows(split)
+    parts = [data.batch(split, rows[i : i + CHUNK]).info["row"] for i in range(0, len(rows), CHUNK)]
+    return torch.cat(parts).numpy()

@@ -1,0 +1,32 @@
+"""All checks over the data of a config or of a finished run."""
+
+from typing import Any
+
+from plait.core.errors import ConfigError
+from plait.data.windows import ForecastData
+from plait.evaluation.audit.columns import check_columns
+from plait.evaluation.audit.finding import Checked
+from plait.evaluation.audit.fitted import check_fitted
+from plait.evaluation.audit.recomputed import check_recomputed
+from plait.evaluation.audit.splits import check_splits
+from plait.evaluation.audit.texts import check_texts
+
+CHECKS = (check_texts, check_fitted, check_recomputed, check_splits, check_columns)
+
+
+def audit(data: ForecastData) -> dict[str, Any]:
+    """What every check did and found, as plain data; `leaks` and `suspects` count their rows."""
+    if data.config.text.placebo:
+        raise ConfigError("shuffled texts have no dates of their own", where="data.text.placebo", fix="audit the data")
+    checked: list[Checked] = [found for check in CHECKS for found in check(data)]
+    findings = [finding.to_json() for each in checked for finding in each.findings]
+    count = {level: sum(f["count"] for f in findings if f["severity"] == level) for level in ("leak", "suspect")}
+    return {
+        "leaks": count["leak"],
+        "suspects": count["suspect"],
+        "checks": [
+            {"check": each.check, "did": each.did, "leaks": sum(f.severity == "leak" for f in each.findings)}
+            for each in checked
+        ],
+        "findings": findings,
+    }

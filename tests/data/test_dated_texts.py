@@ -1,0 +1,100 @@
+"""Dated texts: which cells count, from when each may be used, and what a later stated date does to it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plait.core.errors import DataError
+from plait.data.dated_texts import TextRules, TextTable, latest_stated, read_texts
+from plait.data.table import Texts, as_frame
+
+
+def _table(source: str = "texts", **columns: list[str]) -> TextTable:
+    return TextTable(as_frame(columns), source, f"{source}.csv")
+
+
+def _read(*tables: TextTable, **rules: Any) -> tuple[Texts, dict[str, int]]:
+    texts, findings = read_texts(list(tables), TextRules(**rules))
+    return texts, {finding.what: finding.count for finding in findings}
+
+
+def _dates(texts: Texts) -> list[str]:
+    return [str(moment)[:10] for moment in texts.available_at]
+
+
+def test_a_text_is_available_at_the_latest_of_its_dates_and_empty_ones_are_absent() -> None:
+    table = _table(
+        text=["late", "", "NA", "early"],
+        start_date=["2024-01-05", "2024-01-01", "2024-01-01", "2024-01-02"],
+        end_date=["2024-01-03", "2024-01-02", "2024-01-02", "2024-01-03"],
+    )
+    texts, found = _read(table)
+    assert texts.contents == ("early", "late")
+    assert _dates(texts) == ["2024-01-03", "2024-01-05"]
+    assert found["texts of texts are empty and count as missing"] == 2
+    assert found["texts of texts end before they start and are available from the later date"] == 1
+    assert texts.places[1] == "texts.csv row 1 (2024-01-05..2024-01-03)"
+
+
+def test_a_table_without_dates_or_without_its_column_is_refused() -> None:
+    with pytest.raises(DataError, match=r"no dates.*data\.text\.dates"):
+        _read(_table(text=["a"], when=["2024"]))
+    with pytest.raises(DataError, match=r"no column 'text'.*set data\.text\.content"):
+        _read(_table(txt=["a"], date=["2024-01-01"]))
+    with pytest.raises(DataError, match=r"column date, row 3"):
+        _read(_table(text=["a", "", "c"], date=["2024-01-01", "never", "soon"]))
+
+
+PRICE = "The price rose to $3.258 on December 26, 2011."
+
+
+@pytest.mark.parametrize(
+    ("future", "dates"),
+    [
+        ("delay", ["2011-12-20", "2011-12-26"]),
+        ("drop", ["2011-12-20"]),
+        ("keep", ["2011-12-20", "2011-12-23"]),
+    ],
+)
+def test_a_text_that_states_a_later_date_waits_is_dropped_or_kept(future: str, dates: list[str]) -> None:
+    table = _table(text=[PRICE, "As of December 19, 2011 it fell."], end_date=["2011-12-23", "2011-12-20"])
+    texts, found = _read(table, future_dates=future)
+    assert _dates(texts) == dates
+    assert [str(day)[:10] for day in texts.dated] == ["2011-12-20", "2011-12-23"][: len(dates)]
+    words = {"delay": "wait for it", "drop": "were left out", "keep": "are used before it"}[future]
+    assert found[f"texts state a full date after their own and {words}"] == 1
+    assert str(latest_stated(PRICE))[:10] == "2011-12-26"
+
+
+def test_equal_texts_of_both_tables_become_one_at_the_later_date() -> None:
+    one = _table("report", text=["same", "only here"], end_date=["2024-01-03", "2024-01-04"])
+    two = _table("search", text=["other", "same"], end_date=["2024-01-01", "2024-02-01"])
+    texts, found = _read(one, two)
+    assert texts.contents == ("other", "only here", "same")
+    assert _dates(texts) == ["2024-01-01", "2024-01-04", "2024-02-01"]
+    assert texts.sources == ("search", "report", "search")
+    assert found["texts repeat another and were merged, at the later date"] == 1
+
+
+def test_days_count_to_their_end_where_steps_are_shorter_than_a_day() -> None:
+    days = _table(text=["a", "b"], date=["2024-01-03", "2024-01-04"])
+    moments = _table(text=["a", "b"], date=["2024-01-03 07:00", "2024-01-04 00:00"])
+    assert _dates(_read(days)[0]) == ["2024-01-03", "2024-01-04"]
+    assert _dates(_read(days, day_ends=True)[0]) == ["2024-01-04", "2024-01-05"]
+    assert str(_read(moments, day_ends=True)[0].available_at[0]) == "2024-01-03T07:00:00"
+
+
+def test_cells_that_say_that_nothing_was_found_are_no_texts() -> None:
+    cells = ["NA", "No relevant information was found in the search results.", "Prices rose in the U.S. last week."]
+    table = _table(fact=cells, end_date=["2024-01-01"] * 3)
+    texts, found = _read(table, content="fact", void="nothing_found")
+    assert texts.contents == (cells[2],)
+    assert found["texts of texts are void (not available) and count as missing"] == 1
+    assert found["texts of texts are void (nothing found) and count as missing"] == 1
+
+
+def test_a_table_without_any_text_is_read() -> None:
+    texts, _ = _read(_table(text=["", "NA"], date=["2024-01-01", "2024-01-02"]))
+    assert texts.contents == ()
+    assert texts.available_at.dtype == np.dtype("datetime64[s]")
