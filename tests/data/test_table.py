@@ -10,7 +10,7 @@ from plait.core.config import validate
 from plait.core.errors import DataError, FileError, PlaitError
 from plait.data.sources.csv import CsvConfig
 from plait.data.sources.ett import EttConfig
-from plait.data.table import SeriesTable, refuse
+from plait.data.table import SeriesTable, read_table, refuse
 from plait.features.calendar import infer_step, next_times, season_codes, steps_between
 
 
@@ -111,6 +111,23 @@ def test_iso_weeks_equal_pandas_with_53_as_52() -> None:
     expected = np.minimum(times.isocalendar().week.to_numpy(dtype=np.int64), 52) - 1
     assert count == 52
     np.testing.assert_array_equal(codes, expected)
+
+
+def test_parquet_is_read_as_text_cells_where_pyarrow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sales.parquet"
+    frame = pd.DataFrame({"date": pd.to_datetime(["2024-01-01", "2024-01-02"]), "a": [1.5, np.nan]})
+    monkeypatch.setattr(pd, "read_parquet", lambda place: frame if place == path else None)
+    assert read_table(path).to_dict("list") == {
+        "date": ["2024-01-01 00:00:00", "2024-01-02 00:00:00"],
+        "a": ["1.5", ""],
+    }
+
+    def absent(place: Path) -> pd.DataFrame:
+        raise ImportError("no pyarrow")
+
+    monkeypatch.setattr(pd, "read_parquet", absent)
+    with pytest.raises(FileError, match=r"Parquet needs pyarrow \(pip install plait\[parquet\]\)"):
+        read_table(path)
 
 
 def test_etth1_as_published(shared: Path) -> None:

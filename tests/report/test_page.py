@@ -221,6 +221,21 @@ def test_markup_in_the_data_is_text(tmp_path: Path) -> None:
     assert "49" not in re.findall(r"& (\d+)", page.text)
 
 
+def test_an_audit_is_counted_and_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    write_run(folder)
+    finding = {"severity": "suspect", "check": "text availability", "what": "texts state a year", "count": 2}
+    put(folder / "audit.json", {
+        "leaks": 0, "suspects": 2, "findings": [{**finding, "rows": ["row 7 states 2031", HOSTILE]}],
+        "checks": [{"check": "splits", "did": "13 windows compared", "leaks": 0}],
+    })  # fmt: skip
+    page = check_whole(write_report(folder).read_text(encoding="utf-8"))
+    assert "0 leaks, 2 suspects: nothing from after an origin reaches the model" in page.text
+    assert "splits: 13 windows compared" in page.text
+    assert "row 7 states 2031" in page.text
+    assert HOSTILE in page.text
+
+
 @pytest.mark.parametrize(
     "found, words",
     [

@@ -16,6 +16,7 @@ def audit_verb(tokens: list[str]) -> dict[str, Any]:
 
     from plait.core.files import write_file, write_json
     from plait.evaluation.audit.run import audit
+    from plait.report.page import write_report
 
     words = [t for t in tokens if not t.startswith("-")]
     folder = Path(words[0]) if words and (Path(words[0]) / "config.yaml").is_file() else None
@@ -32,6 +33,8 @@ def audit_verb(tokens: list[str]) -> dict[str, Any]:
     _tell(result)
     if folder is not None:
         write_json(folder / "audit.json", result)
+        if (folder / "report.html").is_file():
+            say(f"report: {write_report(folder)}")
     if "output" in parsed.options:
         lines = [
             {"severity": f["severity"], "check": f["check"], "what": f["what"], "row": row}

@@ -99,15 +99,15 @@ def predict(tokens: list[str]) -> Any:
         return {}
     parsed = only_options(tokens, ("RUN",), valued=("split", "output", "path", "text-path", "device"))
     from plait.core.files import write_file
-    from plait.data.table import read_csv
+    from plait.data.table import read_table
     from plait.runs.run import load_run
 
     options = parsed.options
     run = load_run(parsed.words[0]).on(options.get("device", "auto"))
     if "path" in options and "split" in options:
         raise ConfigError("--split is of the run's own data, --path brings others", fix="give one of the two")
-    frame = read_csv(Path(options["path"])) if "path" in options else None
-    texts = read_csv(Path(options["text-path"])) if "text-path" in options else None
+    frame = read_table(Path(options["path"])) if "path" in options else None
+    texts = read_table(Path(options["text-path"])) if "text-path" in options else None
     if texts is not None and frame is None:
         raise ConfigError("--text-path needs --path beside it")
     split = _split(options["split"]) if "split" in options else None

@@ -101,14 +101,18 @@ class SeriesTable:
         return digest.hexdigest()[:16]
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """A CSV file as text cells, its first line the names."""
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file, its first line the names, or a Parquet file (`.parquet`), as text cells."""
     try:
+        if path.suffix == ".parquet":
+            return as_frame(pd.read_parquet(path))
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
         raise FileError("no such file", where=str(path), fix=suggest_file(path)) from None
     except IsADirectoryError:
         raise FileError("is a folder, a CSV file was expected", where=str(path)) from None
+    except ImportError:
+        raise FileError("Parquet needs pyarrow", where=str(path), fix="pip install plait[parquet]") from None
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"can't be read: {error}", where=str(path)) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -243,7 +247,7 @@ def refuse(findings: tuple[Finding, ...] | list[Finding], where: str) -> None:
 
 
 def as_frame(table: Any) -> pd.DataFrame:
-    """A user's frame with text cells, as `read_csv` gives them; an index of dates becomes a column."""
+    """A user's frame with text cells, as `read_table` gives them; an index of dates becomes a column."""
     frame = pd.DataFrame(table)
     if isinstance(frame.index, pd.DatetimeIndex):
         frame = frame.rename_axis(str(frame.index.name or "date"))

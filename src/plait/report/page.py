@@ -217,6 +217,7 @@ def _settings(folder: Path) -> Row:
     facts = _json(folder / "environment.json", optional=True) or {}
     return {
         "splits": _json(splits) if splits else None,
+        "audit": _json(folder / "audit.json", optional=True),
         "split_names": SPLITS,
         "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
         "packages": facts.pop("packages", {}),

@@ -8,7 +8,7 @@ from pydantic import Field
 from plait.core.config import Config, PartOf
 from plait.core.errors import FileError, suggest_file
 from plait.data.dated_texts import FutureDates, TextRules, TextTable, Void, read_texts
-from plait.data.table import Finding, SeriesTable, Texts, read_csv
+from plait.data.table import Finding, SeriesTable, Texts, read_table
 from plait.features.calendar import Step
 
 
@@ -90,4 +90,4 @@ def text_tables(config: TextConfig, root: str = ".") -> list[TextTable] | None:
     if config.path is None:
         return None
     path = find_file(config.path, root)
-    return [TextTable(read_csv(path), path.stem, str(path))]
+    return [TextTable(read_table(path), path.stem, str(path))]

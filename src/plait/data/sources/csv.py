@@ -13,7 +13,7 @@ from plait.data.table import (
     columns_named,
     parse_numbers,
     parse_times,
-    read_csv,
+    read_table,
     regular_series,
 )
 
@@ -38,7 +38,7 @@ class CsvConfig(SeriesConfig):
     def read(self) -> SeriesTable:
         """The checked series and texts."""
         path = find_file(self.path, self.root)
-        return self.complete(self.series_of(read_csv(path), str(path)), text_tables(self.text, self.root))
+        return self.complete(self.series_of(read_table(path), str(path)), text_tables(self.text, self.root))
 
     def series_of(self, frame: Any, where: str) -> SeriesTable:
         """The checked series of a frame of text cells."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 from plait.core.errors import DataError, FileError, suggest
 from plait.data.sources._series import SeriesConfig, text_tables
-from plait.data.table import SeriesTable, columns_named, parse_numbers, parse_times, read_csv, regular_series
+from plait.data.table import SeriesTable, columns_named, parse_numbers, parse_times, read_table, regular_series
 
 _MONTH_ROWS = {"ETTh": 30 * 24, "ETTm": 30 * 24 * 4}
 VARIATES = ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
@@ -32,7 +32,7 @@ class EttConfig(SeriesConfig):
         month = _MONTH_ROWS.get(name[:4])
         if month is None:
             raise DataError(f"{name!r} is no ETT file", where="data.path", fix="names begin with ETTh or ETTm")
-        frame = read_csv(path)
+        frame = read_table(path)
         wanted = self.targets or VARIATES
         columns_named(frame, ["date"], str(path), "data.path")
         columns_named(frame, wanted, str(path), "data.targets")

@@ -18,7 +18,7 @@ from plait.data.table import (
     columns_named,
     parse_numbers,
     parse_times,
-    read_csv,
+    read_table,
     regular_series,
 )
 from plait.features.calendar import Times
@@ -62,7 +62,7 @@ class TimeMmdConfig(SeriesConfig):
     def read(self) -> SeriesTable:
         """The checked series and texts."""
         path = self._numerical()
-        frame = read_csv(path)
+        frame = read_table(path)
         end = next((name for name in DATES if name in frame.columns), None)
         if end is None:
             raise DataError("no column of dates", where=str(path), fix=f"one of {', '.join(DATES)}")
@@ -97,7 +97,7 @@ class TimeMmdConfig(SeriesConfig):
             return text_tables(self.text, self.root) or []
         folder = Path(self.root) / "textual" / self.domain
         paths = [folder / f"{self.domain}_{name}.csv" for name in self.text.tables]
-        return [TextTable(read_csv(path), path.stem, path.name) for path in paths]
+        return [TextTable(read_table(path), path.stem, path.name) for path in paths]
 
 
 def _numeric(frame: pd.DataFrame) -> list[str]:
