@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from plait.core.schema import SPLITS
 from plait.data.asof import usable_texts
-from plait.data.splits import SPLITS
 from plait.data.store import EmbeddingStore
 from plait.data.table import SeriesTable
 from plait.data.windows import ForecastData

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from plait.baselines import FORECASTS
-from plait.baselines.panel import SPLITS, Panel
+from plait.baselines.panel import Panel
 from plait.baselines.ridge import STRENGTHS, RidgeFit, features, fit_panel, fit_ridge
+from plait.core.schema import SPLITS
 from plait.features.seasonal_prior import FloatArray, IntArray, seasonal_prior
 
 NAIVE = ("last_value", "seasonal_naive", "seasonal_prior")

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plait.baselines.panel import SPLITS, Panel
+from plait.baselines.panel import Panel
 from plait.baselines.ridge import features, fit_ridge
+from plait.core.schema import SPLITS
 from plait.features.seasonal_prior import FloatArray, IntArray
 
 MIN_TEXTS = 5

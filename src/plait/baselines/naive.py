@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from plait.baselines.panel import SPLITS, Panel
+from plait.baselines.panel import Panel
+from plait.core.schema import SPLITS
 from plait.features.seasonal_prior import FloatArray
 from plait.features.seasonal_prior import seasonal_prior as same_season_mean
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plait.core.schema import SPLITS
 from plait.features.seasonal_prior import FloatArray, IntArray, carry_forward
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plait.baselines.panel import SPLITS, Panel
+from plait.baselines.panel import Panel
+from plait.core.schema import SPLITS
 from plait.features.seasonal_prior import BoolArray, FloatArray, IntArray, seasonal_prior
 
 STRENGTHS: tuple[float, ...] = tuple(10.0**power for power in range(-2, 6))

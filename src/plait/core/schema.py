@@ -5,6 +5,8 @@ from typing import Any
 
 from plait.core.errors import ConfigError
 
+SPLITS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class Schema:

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plait.core.errors import ConfigError, DataError
-
-SPLITS = ("train", "val", "test")
+from plait.core.schema import SPLITS
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from plait.baselines.panel import Panel
 from plait.core.errors import DataError
-from plait.core.schema import Schema
+from plait.core.schema import SPLITS, Schema
 from plait.core.tokens import Batch
 from plait.data.asof import permuted, usable_texts
 from plait.data.fitted import Fitted
 from plait.data.sources._series import SeriesConfig
-from plait.data.splits import SPLITS, Borders
+from plait.data.splits import Borders
 from plait.data.table import Finding, SeriesTable, Texts
 from plait.data.texts import TextTensors, TextUnits, encode, text_statistics, text_tensors, text_units
 from plait.features.calendar import calendar_marks, next_times, season_codes

@@ -26,7 +26,7 @@ from plait.runs.config import RunConfig
 from plait.runs.fit import fit
 from plait.runs.folder import check_data, read_json, write_splits
 from plait.runs.recipe import merge
-from plait.runs.scores import SPLITS, baseline_scores, forecast_errors
+from plait.runs.scores import SCORED, baseline_scores, forecast_errors
 from plait.training.evaluate import Scores
 
 WEAK = 0.10
@@ -108,11 +108,11 @@ class Comparison:
     def run(self) -> dict[str, Any]:
         """Train what is not trained yet, score everything, write compare.json and return it."""
         self.announce()
-        raw: dict[str, dict[str, list[Scores]]] = {arm: {s: [] for s in SPLITS} for arm in self.plan.arms}
+        raw: dict[str, dict[str, list[Scores]]] = {arm: {s: [] for s in SCORED} for arm in self.plan.arms}
         for seed in self.plan.seeds:
             for arm in self.plan.arms:
                 scores = self._train(arm, seed)
-                for split in SPLITS:
+                for split in SCORED:
                     raw[arm][split].append(scores[split])
         decisions = {arm: self._decide(raw, arm) for arm in self.plan.arms if arm in ("fused", "placebo")}
         result = self._result(raw, decisions)
@@ -131,7 +131,7 @@ class Comparison:
             say(f"  {arm}, seed {seed}: test {self.task.metric} {error:.4f}, {clock(result['total_s'])}")
         self.parameters[arm] = int(read_json(folder / "metrics.json")["raw_parameters"])
         stored = load_file(folder / "scores.safetensors")
-        return {split: {name: stored[f"raw.{split}.{name}"] for name in ("se", "ae", "n")} for split in SPLITS}
+        return {split: {name: stored[f"raw.{split}.{name}"] for name in ("se", "ae", "n")} for split in SCORED}
 
     def _decide(self, raw: Mapping[str, Mapping[str, list[Scores]]], arm: str) -> list[Acceptance]:
         if self.plan.config.accept == "always":
@@ -219,7 +219,7 @@ class Comparison:
             made["bag_of_words_ridge"] = bag_of_words_ridge(panel, text.texts.contents, text.rows)
         if table.announced is not None:
             made["oracle"] = oracle(self.data)
-        return {name: {s: forecast_errors(panel, s, forecast[s]) for s in SPLITS} for name, forecast in made.items()}
+        return {name: {s: forecast_errors(panel, s, forecast[s]) for s in SCORED} for name, forecast in made.items()}
 
 
 def oracle(data: ForecastData) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def oracle(data: ForecastData) -> dict[str, Any]:
     """
     assert data.table.announced is not None
     x, y, last = {}, {}, {}
-    for split in ("train", *SPLITS):
+    for split in ("train", *SCORED):
         batch = data.batch(split, data.rows(split))
         series = batch.inputs["series"].double()
         last[split] = series[:, -1:]
@@ -245,5 +245,5 @@ def oracle(data: ForecastData) -> dict[str, Any]:
     return {
         split: fit_of_steps.predict(x[split]).reshape(-1, variates, data.horizon).transpose(0, 2, 1)
         + last[split].numpy()
-        for split in SPLITS
+        for split in SCORED
     }

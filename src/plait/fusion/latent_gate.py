@@ -73,8 +73,7 @@ class LatentGate(nn.Module):
         self.contexts = Contexts({name: schema.streams[name] for name in schema.contexts}, latent)
         self.null = nn.Parameter(torch.randn(1, 1, latent) * 0.02)
         self.norm_query, self.norm_key = nn.LayerNorm(self.dim), nn.LayerNorm(latent)
-        self.attention = Attention(latent, config.heads, dropout=config.dropout)
-        self.attention.query = nn.Linear(self.dim, latent)  # the anchor asks in its own width
+        self.attention = Attention(latent, config.heads, dropout=config.dropout, query_dim=self.dim)
         self.blocks = Stack(latent, config.depth, config.heads, 2 * latent, config.dropout)
         self.up, self.drop = nn.Linear(latent, hidden), nn.Dropout(config.dropout)
         self.down = nn.Linear(hidden, self.dim, bias=not config.closed)

@@ -59,17 +59,23 @@ def check_heads(dim: int, heads: int, field: str) -> None:
 class Attention(nn.Module):
     """Multi-head attention from a query stream to a key stream: projections around `attend`.
 
-    Shape: `x` (b, n, dim), `context` (b, m, context_dim) -> (b, n, dim).
+    Shape: `x` (b, n, query_dim), `context` (b, m, context_dim) -> (b, n, dim); both widths are `dim` where unset.
     Mask: `mask` (b, m) of the keys; see `attend`.
     """
 
     def __init__(
-        self, dim: int, heads: int, context_dim: int | None = None, dropout: float = 0.0, zero_out: bool = False
+        self,
+        dim: int,
+        heads: int,
+        context_dim: int | None = None,
+        dropout: float = 0.0,
+        zero_out: bool = False,
+        query_dim: int | None = None,
     ) -> None:
         super().__init__()
         check_heads(dim, heads, "heads")
         self.heads, self.dropout = heads, dropout
-        self.query = nn.Linear(dim, dim)
+        self.query = nn.Linear(query_dim or dim, dim)
         self.key = nn.Linear(context_dim or dim, dim, bias=False)  # a bias adds the same to every score
         self.value = nn.Linear(context_dim or dim, dim)
         self.out = nn.Linear(dim, dim, bias=not zero_out)

@@ -14,7 +14,7 @@ from plait.runs.assemble import accelerator_for, build_data, build_model, is_fus
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, write_splits, write_start
 from plait.runs.forecasts import page_samples, write_predictions
-from plait.runs.scores import SPLITS, Rivals, against_rivals, baseline_scores, summarise, write_scores
+from plait.runs.scores import SCORED, Rivals, against_rivals, baseline_scores, summarise, write_scores
 from plait.training.checkpoint import read_folder, write_folder
 from plait.training.evaluate import Scores, evaluate
 from plait.training.loop import Trainer
@@ -124,13 +124,13 @@ def _finish(
         "seed": config.seed,
         "metric": task.metric,
         "unit": "standardised by the train rows",
-        "metrics": {split: summarise(task, final[split], data.horizon) for split in SPLITS},
-        "raw": {split: summarise(task, raw[split], data.horizon) for split in SPLITS},
+        "metrics": {split: summarise(task, final[split], data.horizon) for split in SCORED},
+        "raw": {split: summarise(task, raw[split], data.horizon) for split in SCORED},
         "accepted": acceptance.accepted if acceptance else None,
         "acceptance": acceptance.reason if acceptance else "",
         "baselines": table,
         "best_baseline": against,
-        "windows": {split: len(data.rows(split)) for split in ("train", *SPLITS)},
+        "windows": {split: len(data.rows(split)) for split in ("train", *SCORED)},
         "parameters": sum(p.numel() for p in model.parameters()),
         "raw_parameters": raw_parameters,
     }
@@ -138,7 +138,7 @@ def _finish(
 
 def _score(model: nn.Module, task: Any, data: ForecastData, config: RunConfig, accelerator: Any) -> dict[str, Scores]:
     size = config.training.eval_batch_size
-    return {split: evaluate(model, task, data, split, size, accelerator) for split in SPLITS}
+    return {split: evaluate(model, task, data, split, size, accelerator) for split in SCORED}
 
 
 def save_model(folder: Path, config: RunConfig, data: ForecastData, model: nn.Module) -> None:

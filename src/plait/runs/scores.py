@@ -15,7 +15,7 @@ from plait.data.windows import ForecastData
 from plait.objectives.bootstrap import Bootstrap, RowScores, enough
 from plait.training.evaluate import Scores
 
-SPLITS = ("val", "test")
+SCORED = ("val", "test")
 Rivals = dict[str, dict[str, Scores]]
 """Per-row scores of the cheap rivals: by name, then by split."""
 
@@ -42,7 +42,7 @@ def baseline_scores(task: Any, data: ForecastData) -> Rivals:
     """Per-row scores of the task's cheap rivals on validation and test."""
     panel = data.panel()
     forecasts = {name: FORECASTS[name](panel) for name in task.baselines}
-    return {name: {s: forecast_errors(panel, s, made[s]) for s in SPLITS} for name, made in forecasts.items()}
+    return {name: {s: forecast_errors(panel, s, made[s]) for s in SCORED} for name, made in forecasts.items()}
 
 
 def against_rivals(

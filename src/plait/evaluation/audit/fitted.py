@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from plait.data.splits import SPLITS
+from plait.core.schema import SPLITS
 from plait.data.texts import encode, text_statistics, text_units
 from plait.data.windows import ForecastData
 from plait.evaluation.audit.finding import AuditFinding, Checked, received

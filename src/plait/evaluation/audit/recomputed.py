@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from plait.data.splits import SPLITS
+from plait.core.schema import SPLITS
 from plait.data.table import SeriesTable
 from plait.data.windows import ForecastData
 from plait.evaluation.audit.finding import AuditFinding, Checked

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from plait.data.splits import SPLITS
+from plait.core.schema import SPLITS
 from plait.data.windows import ForecastData
 from plait.evaluation.audit.finding import AuditFinding, Checked, origin_rows
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from plait.core.schema import SPLITS
 from plait.data.dated_texts import latest_stated
-from plait.data.splits import SPLITS
 from plait.data.table import Texts
 from plait.data.texts import encode, text_units
 from plait.data.windows import ForecastData
