@@ -22,7 +22,7 @@ from plait.data.asof import usable_texts
 from plait.data.store import EmbeddingStore
 from plait.data.table import SeriesTable
 from plait.data.windows import ForecastData
-from plait.embedders.minilm import MinilmConfig
+from plait.embedders.minilm import MiniLmConfig
 from plait.runs.assemble import build_data, build_model
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit
@@ -53,7 +53,7 @@ class Counting:
 def encodings(texts: tuple[str, ...]) -> list[str]:
     """n distinct texts cost n encodings, in two runs together, whatever is asked twice."""
     texts = texts[:300]
-    model = Counting(MinilmConfig().build())
+    model = Counting(MiniLmConfig().build())
     with tempfile.TemporaryDirectory() as folder:
         EmbeddingStore(model, "minilm", 32, "mean", Path(folder)).add([*texts[:200], *texts[:50]])
         EmbeddingStore(model, "minilm", 32, "mean", Path(folder)).add(texts)
@@ -165,20 +165,20 @@ def joins() -> list[str]:
 
 def exactness(root: Path) -> list[str]:
     """The largest change of a trained run's predictions when everything after the origin changes."""
-    run_config = config_for(root, **{"train-epochs": 1, "accept": "always", "trackers": []})
+    config = config_for(root, **{"train-epochs": 1, "accept": "always", "trackers": []})
     with tempfile.TemporaryDirectory() as folder:
-        fit(run_config, Path(folder) / "run")
-        run = load_run(Path(folder) / "run")
-    table = run.data.table
+        fit(config, Path(folder))
+        run = load_run(folder)
+        data = run.data
     worst, moved, count = 0.0, 0.0, 0
     for split in SPLITS:
-        rows = run.data.rows(split)
+        rows = data.rows(split)
         for window in np.unique(np.linspace(0, len(rows) - 1, 12).astype(int)):
-            origin = int(run.data.origins[split][window])
-            before = _predicted(run, run.data, split, window)
-            after = _predicted(run, _data(run, changed(table, origin, origin)), split, window)
+            origin = int(data.origins[split][window])
+            before = _predicted(run, data, split, window)
+            after = _predicted(run, _data(run, changed(data.table, origin, origin)), split, window)
             worst, count = max(worst, float((after - before).abs().max())), count + 1
-            earlier = _predicted(run, _data(run, changed(table, origin - 30, origin)), split, window)
+            earlier = _predicted(run, _data(run, changed(data.table, origin - 30, origin)), split, window)
             moved = max(moved, float((earlier - before).abs().max()))
     return [
         f"| values, texts and their dates changed after the origin, {count} windows: prediction moves by"
@@ -216,7 +216,11 @@ def main() -> None:
     torch.set_num_threads(1)
     facts = environment()
     table = config_for(root).data.read()
-    lines = [*encodings(table.texts.contents), *epochs(root), *joins(), *exactness(root)]
+    lines = []
+    for part in (lambda: encodings(table.texts.contents), lambda: epochs(root), joins, lambda: exactness(root)):
+        made = part()
+        print("\n".join(made), flush=True)
+        lines += made
     text = "\n".join([
         "# What text costs, and that it is exact",
         "",

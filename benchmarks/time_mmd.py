@@ -76,13 +76,13 @@ def summary_row(domain: str, embedder: str, result: dict[str, Any]) -> str:
     effect = None if found["low"] is None else {"value": found["effect"], **{k: found[k] for k in ("low", "high")}}
     weak = ", weak" if best["weak"] else ""
     word = "not enough data" if best["fused_is_worse"] is None else "worse" if best["fused_is_worse"] else "not worse"
-    kept = f"{sum(found['accepted'])} of {len(found['accepted'])}"
+    kept = [f"{sum(found[key])} of {len(found[key])}" for key in ("accepted", "placebo_accepted")]
     errors = [f"{arms[name]:.4f}" for name in ("anchor", "calendar", "fused", "fused_raw", "placebo_raw")]
     says = "not enough data" if found["helps"] is None else "helps" if found["helps"] else "does not help"
     if found["helps"]:
         says += ", beyond the calendar" if found["beyond_calendar"] else ", not beyond the calendar"
     cells = [
-        domain, embedder, str(result["windows"]), *errors, kept, percent(effect), says,
+        domain, embedder, str(result["windows"]), *errors, *kept, percent(effect), says,
         f"{best['name']} {arms[best['name']]:.4f}", f"{percent(best)}: {word}{weak}",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
@@ -119,7 +119,7 @@ def page(results: dict[tuple[str, str], dict[str, Any]], seeds: int, data: Path)
     helped = [f"{d} by {e}" for (d, e), r in results.items() if r["verdicts"][0]["helps"]]
     facts = environment()
     names = ["domain", "text encoder", "test windows", "anchor", "calendar", "fused", "fused, raw", "placebo, raw"]
-    names += ["kept (seeds)", "fused against anchor", "text", "best baseline", "fused against it"]
+    names += ["fused kept", "placebo kept", "fused against anchor", "text", "best baseline", "fused against it"]
     lines = [
         "# Time-MMD, six domains, with and without text",
         "",
