@@ -29,6 +29,8 @@ from plait.runs.fit import fit
 from plait.runs.folder import environment
 from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import load_run
+from plait.training.config import StageConfig, TrainingConfig
+from plait.training.stages import build_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results" / "text_cost.md"
@@ -90,7 +92,7 @@ class RandomText:
 
 def epoch_seconds(model: Any, data: Any, task: Any, batch_size: int, batches: int) -> float:
     """The time of some optimiser steps, gathering of rows included."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    optimizer = build_optimizer(model, StageConfig(name="all"), TrainingConfig())
     order = np.random.default_rng(0).permutation(len(data.rows("train")))
     began = time.perf_counter()
     for step in range(batches):

@@ -70,11 +70,22 @@ def test_a_text_that_states_a_later_date_waits_is_dropped_or_kept(future: str, d
 def test_equal_texts_of_both_tables_become_one_at_the_later_date() -> None:
     one = _table("report", text=["same", "only here"], end_date=["2024-01-03", "2024-01-04"])
     two = _table("search", text=["other", "same"], end_date=["2024-01-01", "2024-02-01"])
-    texts, found = _read(one, two)
+    texts, found = _read(one, two, repeats="merge")
     assert texts.contents == ("other", "only here", "same")
     assert _dates(texts) == ["2024-01-01", "2024-01-04", "2024-02-01"]
     assert texts.sources == ("search", "report", "search")
+    assert texts.places[2] == "search.csv row 2 (2024-02-01)"
     assert found["texts repeat another and were merged, at the later date"] == 1
+
+
+def test_a_text_that_comes_again_counts_again_unless_its_dates_repeat_too() -> None:
+    table = _table(
+        text=["storm", "storm", "calm", "storm"], date=["2024-01-01", "2024-02-01", "2024-01-05", "2024-02-01"]
+    )
+    texts, found = _read(table)
+    assert texts.contents == ("storm", "calm", "storm")
+    assert _dates(texts) == ["2024-01-01", "2024-01-05", "2024-02-01"]
+    assert found == {"texts repeat the text and dates of another": 1}
 
 
 def test_days_count_to_their_end_where_steps_are_shorter_than_a_day() -> None:

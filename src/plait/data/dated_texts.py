@@ -15,6 +15,7 @@ from plait.features.stated_dates import stated_dates
 
 FutureDates = Literal["delay", "drop", "keep"]
 Void = Literal["empty", "nothing_found"]
+Repeats = Literal["keep", "merge"]
 
 DATE_COLUMNS = ("available_at", "date", "start_date", "end_date")
 """Columns that tell when a text was written, if a table has them."""
@@ -35,6 +36,7 @@ class TextRules:
     content: str = "text"
     dates: tuple[str, ...] | None = None
     void: Void = "empty"
+    repeats: Repeats = "keep"
     future_dates: FutureDates = "delay"
     day_ends: bool = False
 
@@ -57,17 +59,24 @@ def latest_stated(text: str) -> np.datetime64:
 def read_texts(tables: list[TextTable], rules: TextRules) -> tuple[Texts, list[Finding]]:
     """The texts of all tables, in the order from which they may be used, with what was found on the way.
 
-    available_at = the latest of a text's dates and, under `delay`, of the full dates that it states itself. Equal
-    texts become one, available at the latest of their dates: a copy under an earlier date proves nothing.
+    available_at = the latest of a text's dates and, under `delay`, of the full dates that it states itself. Rows that
+    repeat text and dates count once; under `merge` equal texts become one at the latest of their dates, because a copy
+    under an earlier date proves nothing.
     Errors: DataError names a missing column, or the first row whose date can't be read.
     """
     findings: list[Finding] = []
     parts = [_read(table, rules, findings) for table in tables]
     frame = pd.concat(parts, ignore_index=True)
-    merged = frame.groupby("content", sort=False).agg({"at": "max", "dated": "max", "source": "last", "place": "first"})
+    same = ["content"] if rules.repeats == "merge" else ["content", "at", "dated"]
+    merged = frame.sort_values("at", kind="stable").drop_duplicates(same, keep="last").sort_index()
     if len(merged) < len(frame):
-        findings.append(Finding("texts repeat another and were merged, at the later date", len(frame) - len(merged)))
-    contents = merged.index.to_numpy(dtype=object)
+        words = (
+            "another and were merged, at the later date"
+            if rules.repeats == "merge"
+            else "the text and dates of another"
+        )
+        findings.append(Finding(f"texts repeat {words}", len(frame) - len(merged)))
+    contents = merged["content"].to_numpy(dtype=object)
     at, dated = (merged[name].to_numpy(dtype="datetime64[s]") for name in ("at", "dated"))
     places = merged["place"].to_numpy(dtype=object)
     kept, at = _settle_future(contents, at, dated, places, rules, findings)

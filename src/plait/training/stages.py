@@ -36,7 +36,8 @@ def build_optimizer(model: nn.Module, stage: StageConfig, config: TrainingConfig
         {"params": [p for p in learning if p.dim() == 2], "weight_decay": decay},
         {"params": [p for p in learning if p.dim() != 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=stage.lr or config.lr)
+    # Fused: one kernel a group. A loop over small parameters costs a sixth of a step here.
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=stage.lr or config.lr, fused=True)
 
 
 def learning_rate(step: int, steps: int, per_epoch: int, stage: StageConfig, config: TrainingConfig) -> float:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from plait.core.config import Config, PartOf
 from plait.core.errors import FileError, suggest_file
-from plait.data.dated_texts import FutureDates, TextRules, TextTable, Void, read_texts
+from plait.data.dated_texts import FutureDates, Repeats, TextRules, TextTable, Void, read_texts
 from plait.data.table import Finding, SeriesTable, Texts, read_table
 from plait.features.calendar import Step
 
@@ -25,6 +25,8 @@ class TextConfig(Config):
     """A text that states a later full date than its own: wait for that date, drop the text, or keep it (a leak)."""
     void: Void = "empty"
     """What is no text: empty cells, or also cells that say that nothing was found."""
+    repeats: Repeats = "keep"
+    """Equal texts under several dates: each counts, or they are one text at the latest date."""
     lag_days: float = Field(0.0, ge=0)
     """Days after its date before a text may be used."""
     newest: int = Field(4, ge=1)
@@ -46,7 +48,7 @@ class TextConfig(Config):
         """How the texts beside a series of this step are read."""
         dates = None if self.dates is None else tuple(self.dates)
         day_ends = 0 < step.seconds < 86_400
-        return TextRules(self.content, dates, self.void, self.future_dates, day_ends)
+        return TextRules(self.content, dates, self.void, self.repeats, self.future_dates, day_ends)
 
 
 class SeriesConfig(Config):

@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from plait.core.errors import DataError, FileError, suggest
-from plait.data.dated_texts import TextTable, Void
+from plait.data.dated_texts import Repeats, TextTable, Void
 from plait.data.sources._series import SeriesConfig, TextConfig, text_tables
 from plait.data.table import (
     Duplicates,
@@ -36,6 +36,8 @@ class TimeMmdTextConfig(TextConfig):
     """Column of the text; `preds` holds what a language model made of it."""
     void: Void = "nothing_found"
     """What is no text: empty cells, or also cells that say that nothing was found."""
+    repeats: Repeats = "merge"
+    """Equal texts under several dates: each counts, or they are one text at the latest date."""
     tables: list[Table] = Field(["report", "search"], min_length=1)
     """Which of the domain's two text tables are read."""
 
