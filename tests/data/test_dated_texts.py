@@ -90,10 +90,19 @@ def test_a_text_that_comes_again_counts_again_unless_its_dates_repeat_too() -> N
 
 def test_days_count_to_their_end_where_steps_are_shorter_than_a_day() -> None:
     days = _table(text=["a", "b"], date=["2024-01-03", "2024-01-04"])
-    moments = _table(text=["a", "b"], date=["2024-01-03 07:00", "2024-01-04 00:00"])
     assert _dates(_read(days)[0]) == ["2024-01-03", "2024-01-04"]
     assert _dates(_read(days, day_ends=True)[0]) == ["2024-01-04", "2024-01-05"]
-    assert str(_read(moments, day_ends=True)[0].available_at[0]) == "2024-01-03T07:00:00"
+    mixed = _table(text=["a", "b", "c"], date=["2024-01-03 07:00", "2024-01-04", "2024-01-05 00:00"])
+    texts, _ = _read(mixed, day_ends=True)
+    assert [str(t)[:13] for t in texts.available_at] == ["2024-01-03T07", "2024-01-05T00", "2024-01-05T00"]
+    assert texts.whole_day.tolist() == [False, True, False]
+
+
+def test_a_text_that_states_its_own_day_is_not_late() -> None:
+    table = _table(text=["On 2024-01-04 it rose.", "On 2024-01-05 it rose."], date=["2024-01-04 06:00"] * 2)
+    texts, found = _read(table, day_ends=True)
+    assert [str(t)[:13] for t in texts.available_at] == ["2024-01-04T06", "2024-01-06T00"]
+    assert found["texts state a full date after their own and wait for it"] == 1
 
 
 def test_cells_that_say_that_nothing_was_found_are_no_texts() -> None:

@@ -101,13 +101,31 @@ def validate_embedder(fields: dict[str, Any]) -> Any:
     return type(CONFIG.text).model_validate({"embedder": fields}).embedder
 
 
-def test_rows_that_stand_in_two_splits_are_named() -> None:
+@pytest.mark.parametrize(("rows", "change"), [(60, 0.0), (12, 0.0), (60, 1e-7)])
+def test_rows_copied_from_train_to_test_are_named(rows: int, change: float) -> None:
     values = TABLE.values.copy()
-    values[-60:] = values[60:120]
-    result = audit(ForecastData(replace(TABLE, values=values), CONFIG))
-    rows = _leaks(result)["splits"]
-    assert any("is the train window at" in row for row in rows)
-    times = TABLE.times.copy()
+    values[-rows:] = values[60 : 60 + rows] + change
+    leaks = _leaks(audit(ForecastData(replace(TABLE, values=values), CONFIG)))["splits"]
+    assert len(leaks) == rows
+    assert leaks[0] == f"demand at {TABLE.times[-rows]} (test) is that at {TABLE.times[60]}"
+
+
+def test_one_copied_column_of_two_is_enough() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"date": pd.date_range("2020-01-05", periods=400, freq="7D")})
+    frame["y"], frame["x"] = rng.normal(size=400), rng.normal(size=400)
+    frame.loc[380:, "y"] = frame.loc[20:39, "y"].to_numpy()
+    assert len(_leaks(audit(_of(frame)))["splits"]) == 20
+
+
+def test_a_schedule_repeats_itself_and_is_no_copy() -> None:
+    week = np.array([1.0, 2.5, 3.0, 7.25, 4.0, 0.0, 9.0])
+    frame = pd.DataFrame({"date": pd.date_range("2020-01-01", periods=400, freq="D"), "y": np.resize(week, 400)})
+    assert audit(_of(frame))["leaks"] == 0
+
+
+def test_a_row_filed_twice_across_the_border_is_named() -> None:
+    times, values = TABLE.times.copy(), TABLE.values.copy()
     times[230], values[230] = times[229], values[229]
     assert any("stands in train and in val" in row for row in _leaks(audit(_filed(times, values)))["splits"])
 
@@ -126,7 +144,7 @@ def test_windows_that_overlap_across_splits_are_named() -> None:
 
 def test_a_constant_stretch_is_no_repetition() -> None:
     values = TABLE.values.copy()
-    values[:100] = values[-100:] = 3.0
+    values[:90] = values[-60:] = 3.0
     assert "splits" not in _leaks(audit(ForecastData(replace(TABLE, values=values), CONFIG)))
 
 
@@ -148,6 +166,17 @@ def test_a_column_that_is_the_next_value_is_a_leak() -> None:
     y = pd.Series(np.random.default_rng(1).normal(size=400).cumsum())
     frame = pd.DataFrame({"date": pd.date_range("2020-01-05", periods=400, freq="7D"), "y": y, "next": y.shift(-1)})
     assert "columns" in _leaks(audit(_of(frame.iloc[:-1])))
+
+
+def test_a_column_that_looks_ahead_after_train_only_is_named() -> None:
+    rng = np.random.default_rng(2)
+    y = pd.Series(rng.normal(size=600).cumsum())
+    frame = pd.DataFrame(
+        {"date": pd.date_range("2020-01-05", periods=600, freq="7D"), "y": y, "x": rng.normal(size=600)}
+    )
+    frame.loc[420:, "x"] = y.shift(-1).loc[420:]
+    found = [f["what"] for f in audit(_of(frame.iloc[:-1]))["findings"] if f["severity"] == "leak"]
+    assert any("leads of y" in what and "over the rows after train" in what for what in found)
 
 
 def _of(frame: pd.DataFrame) -> ForecastData:

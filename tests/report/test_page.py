@@ -230,7 +230,7 @@ def test_an_audit_is_counted_and_listed(tmp_path: Path) -> None:
         "checks": [{"check": "splits", "did": "13 windows compared", "leaks": 0}],
     })  # fmt: skip
     page = check_whole(write_report(folder).read_text(encoding="utf-8"))
-    assert "0 leaks, 2 suspects: nothing from after an origin reaches the model" in page.text
+    assert "0 leaks, 2 suspects: no check found a leak" in page.text
     assert "splits: 13 windows compared" in page.text
     assert "row 7 states 2031" in page.text
     assert HOSTILE in page.text

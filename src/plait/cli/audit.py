@@ -19,7 +19,10 @@ def audit_verb(tokens: list[str]) -> dict[str, Any]:
     from plait.report.page import write_report
 
     words = [t for t in tokens if not t.startswith("-")]
-    folder = Path(words[0]) if words and (Path(words[0]) / "config.yaml").is_file() else None
+    # A recipe has a name; what has a slash or is a folder, and is no YAML file, is a run.
+    named = words[0] if words else ""
+    is_run = not named.endswith((".yaml", ".yml")) and ("/" in named or Path(named).is_dir()) and bool(named)
+    folder = Path(named) if is_run else None
     if folder is not None:
         parsed = only_options(tokens, ("RUN",), valued=("output",))
         data = _data_of_run(folder)
@@ -67,5 +70,13 @@ def _tell(result: dict[str, Any]) -> None:
             say(f"  {row}")
         if len(finding["rows"]) > shown:
             say(f"  ... and {len(finding['rows']) - shown} more (--output FILE.csv lists all)")
+    say(f"\n{summary(result)}")
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The outcome in a line."""
     leaks, suspects = result["leaks"], result["suspects"]
-    say(f"\n{leaks} leaks, {suspects} suspects" + ("" if leaks else ": nothing from after an origin reaches the model"))
+    words = f"{leaks} leak{'' if leaks == 1 else 's'}, {suspects} suspect{'' if suspects == 1 else 's'}"
+    if leaks:
+        return words
+    return f"{words}: no check found a leak" + (", the suspects are for you to judge" if suspects else "")

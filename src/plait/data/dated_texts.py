@@ -81,8 +81,11 @@ def read_texts(tables: list[TextTable], rules: TextRules) -> tuple[Texts, list[F
     places = merged["place"].to_numpy(dtype=object)
     kept, at = _settle_future(contents, at, dated, places, rules, findings)
     order = kept[np.argsort(at[kept], kind="stable")]
-    sources = merged["source"].to_numpy(dtype=object)
-    return Texts(tuple(contents[order]), at[order], dated[order], tuple(sources[order]), tuple(places[order])), findings
+    sources, whole_day = merged["source"].to_numpy(dtype=object), merged["whole_day"].to_numpy(dtype=bool)
+    texts = Texts(
+        tuple(contents[order]), at[order], dated[order], whole_day[order], tuple(sources[order]), tuple(places[order])
+    )
+    return texts, findings
 
 
 def _settle_future(
@@ -95,7 +98,7 @@ def _settle_future(
 ) -> tuple[NDArray[np.int64], Times]:
     """Which texts are kept, and from when, given the full dates that they state."""
     stated = np.array([latest_stated(text) for text in contents], dtype="datetime64[s]")
-    late = stated > dated
+    late = stated > dated.astype("datetime64[D]")
     every = np.arange(len(contents))
     if not late.any():
         return every, at
@@ -111,7 +114,7 @@ def _settle_future(
 
 
 def _read(table: TextTable, rules: TextRules, findings: list[Finding]) -> pd.DataFrame:
-    """One table's texts: content, at, dated, source, place."""
+    """One table's texts: content, at, dated, whole_day, source, place."""
     frame, where = table.frame, table.where
     columns_named(frame, [rules.content], where, "data.text.content")
     known = [name for name in DATE_COLUMNS if name in frame.columns]
@@ -124,14 +127,18 @@ def _read(table: TextTable, rules: TextRules, findings: list[Finding]) -> pd.Dat
     columns_named(frame, chosen, where, "data.text.dates")
     contents, rows = _contents(frame[rules.content], table, rules.void, findings)
     stamps = {name: parse_times(frame[name].iloc[rows], where) for name in dict.fromkeys(known + chosen)}
-    at = np.stack([_usable_from(stamps[name], rules.day_ends) for name in chosen]).max(axis=0)
+    days = {name: _whole_days(frame[name].iloc[rows], stamps[name]) for name in stamps}
+    at = np.stack([stamps[name] + days[name] * rules.day_ends * _DAY for name in chosen]).max(axis=0)
     dated = np.stack(list(stamps.values())).max(axis=0)
+    whole_day = np.stack([days[name] & (stamps[name] == dated) for name in stamps]).any(axis=0)
     _report_backwards(stamps, rows, table, findings)
     spans = [str(day)[:10] for day in dated]
     if {"start_date", "end_date"} <= set(stamps):
         spans = [f"{str(a)[:10]}..{str(b)[:10]}" for a, b in zip(stamps["start_date"], stamps["end_date"], strict=True)]
     places = [f"{where} row {r + 1} ({span})" for r, span in zip(rows, spans, strict=True)]
-    return pd.DataFrame({"content": contents, "at": at, "dated": dated, "source": table.source, "place": places})
+    return pd.DataFrame({
+        "content": contents, "at": at, "dated": dated, "whole_day": whole_day, "source": table.source, "place": places,
+    })  # fmt: skip
 
 
 def _contents(
@@ -159,10 +166,11 @@ def _contents(
     return [readings[i].text for i in rows], np.array(rows, dtype=np.int64)
 
 
-def _usable_from(moments: Times, day_ends: bool) -> Times:
-    """The moments themselves; of a column of days (none has a time of day), the end of each where steps are shorter."""
-    whole_days = bool((moments == moments.astype("datetime64[D]")).all())
-    return moments + _DAY if day_ends and whole_days else moments
+def _whole_days(cells: pd.Series, moments: Times) -> NDArray[np.bool_]:
+    """Which dates have no time of day: none is written, or the column has none but midnight (dates of a frame)."""
+    if (moments == moments.astype("datetime64[D]")).all():
+        return np.ones(len(moments), dtype=bool)
+    return ~cells.str.contains(":").to_numpy(dtype=bool)
 
 
 def _report_backwards(

@@ -38,13 +38,14 @@ class Finding:
 class Texts:
     """Dated texts, one a row, in the order of `available_at`, the moment from which each may be used.
 
-    `dated` is the latest date its table gives a text, whatever `available_at` was made from; `sources` names the
-    table each is from and `places` the row.
+    `dated` is the latest date its table gives a text, whatever `available_at` was made from, and `whole_day` whether
+    that date was written without a time of day; `sources` names the table each is from and `places` the row.
     """
 
     contents: tuple[str, ...]
     available_at: Times
     dated: Times
+    whole_day: NDArray[np.bool_]
     sources: tuple[str, ...]
     places: tuple[str, ...]
 
@@ -52,12 +53,13 @@ class Texts:
     def of(cls, contents: tuple[str, ...], times: Times, source: str) -> "Texts":
         """Texts that may be used from their own date on."""
         places = tuple(f"{source} {str(t)[:10]}" for t in times)
-        return cls(contents, times, times, (source,) * len(contents), places)
+        return cls(contents, times, times, np.zeros(len(times), dtype=bool), (source,) * len(contents), places)
 
     def rows(self, index: NDArray[np.int64]) -> "Texts":
         """Some of the texts."""
         picked = [tuple(values[i] for i in index) for values in (self.contents, self.sources, self.places)]
-        return Texts(picked[0], self.available_at[index], self.dated[index], picked[1], picked[2])
+        at, dated, whole_day = self.available_at[index], self.dated[index], self.whole_day[index]
+        return Texts(picked[0], at, dated, whole_day, picked[1], picked[2])
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from plait.objectives.bootstrap import Bootstrap, RowScores, enough
 from plait.runs.acceptance import Acceptance, accept
 from plait.runs.assemble import build_data, build_model, stages_for
 from plait.runs.config import RunConfig
-from plait.runs.fit import fit
+from plait.runs.fit import fit, warn
 from plait.runs.folder import check_data, read_json, write_splits
 from plait.runs.recipe import merge
 from plait.runs.scores import SCORED, baseline_scores, forecast_errors
@@ -81,7 +81,8 @@ class Comparison:
         return build_data(config.model_copy(update={"model": model}), self.table)
 
     def announce(self) -> None:
-        """Say how many trainings there will be and how long they take, from a few timed steps."""
+        """Say what to know of the data, how many trainings there will be and how long they take, from a few steps."""
+        warn(self.plan.config, self.data)
         seconds = sum(self._seconds(arm) for arm in self.plan.arms) * len(self.plan.seeds)
         count = len(self.plan.arms) * len(self.plan.seeds)
         arms, seeds = ", ".join(self.plan.arms), len(self.plan.seeds)

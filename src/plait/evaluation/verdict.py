@@ -97,6 +97,7 @@ def _words(
     words = f"{modality} {'helps' if helps else 'does not help'}: test error {percent(effect)} against the anchor alone"
     words += f", {percent(against)} against shuffled {modality}; the placebo itself {percent(shuffled)}"
     if beyond is not None:
-        further = helps and beyond.high < 0
-        words += f"; {'beyond' if further else 'not beyond'} the calendar ({percent(beyond)})"
+        further = "beyond the calendar" if helps and beyond.high < 0 else "not beyond the calendar"
+        why = "" if helps else "as it does not help; "
+        words += f"; {further} ({why}{percent(beyond)} against series and calendar)"
     return words

@@ -39,6 +39,7 @@ def fit(
         write_start(folder, config)
     if data is None:
         data = build_data(config, table, progress=_encoding_progress())
+        warn(config, data)
     check_data(folder, data)
     config = config.model_copy(update={"model": config.model.resolve(data.schema)})
     write_file(folder / "config.yaml", config_text(config).encode())
@@ -65,6 +66,16 @@ def fit(
     accelerator.end_training()
     accelerator.free_memory()
     return result
+
+
+def warn(config: RunConfig, data: ForecastData) -> None:
+    """Say what a user would want to know before a training, and not after."""
+    fusion = config.model.fusion
+    if not data.schema.contexts and (fusion is None or fusion.kind != "none"):
+        say(f"there is no text to read: the model is of {data.schema.anchor} alone")
+    early = [str(finding) for finding in data.findings if "are used before it" in finding.what]
+    for finding in early:
+        say(f"a leak, by data.text.future_dates: keep (plait audit lists all): {finding}")
 
 
 def _anchor_weights(

@@ -1,4 +1,4 @@
-"""Splits: no row is asked for in two of them, and no window of one stands again in another."""
+"""Splits: no row is asked for in two of them, and no stretch of one stands again in another."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -12,12 +12,19 @@ from plait.evaluation.audit.finding import AuditFinding, Checked, origin_rows
 
 Floats = NDArray[np.float64]
 
+STRETCH, DISTINCT = 8, 5
+"""Values of a stretch that is compared, and how many of them must differ for it to be no plateau or simple count."""
+
+FINE = 1e-5
+"""Values that differ by less than this share of a column's sd are the same."""
+
 
 def check_splits(data: ForecastData) -> list[Checked]:
-    """No target row belongs to two splits, and no whole window (what is seen and what is asked) occurs in two."""
-    findings = [*_shared_rows(data), *_repeated_rows(data), *_repeated_windows(data)]
+    """No target row belongs to two splits, no row stands in two, and no stretch of one is a copy of another's."""
+    findings = [*_shared_rows(data), *_repeated_rows(data), *_copied_stretches(data)]
     counts = ", ".join(f"{len(data.rows(split))} {split}" for split in SPLITS)
-    return [Checked("splits", f"target rows and contents of {counts} windows compared", tuple(findings))]
+    did = f"target rows of {counts} windows, and stretches of {STRETCH} values of {len(data.table.variates)} columns"
+    return [Checked("splits", f"{did} compared", tuple(findings))]
 
 
 def _shared_rows(data: ForecastData) -> Iterator[AuditFinding]:
@@ -53,21 +60,40 @@ def _repeated_rows(data: ForecastData) -> Iterator[AuditFinding]:
         yield AuditFinding("leak", "splits", "rows stand in two splits", tuple(rows))
 
 
-def _repeated_windows(data: ForecastData) -> Iterator[AuditFinding]:
-    """Windows whose seen and asked values all occur in a window of an earlier split; constant ones do not count."""
-    length = data.lookback + data.horizon
-    first: dict[bytes, tuple[str, int]] = {}
-    rows = []
-    for split in SPLITS:
-        for origin in data.origins[split]:
-            window = data.table.values[origin + 1 - data.lookback : origin + 1 + data.horizon]
-            known = ~np.isnan(window)
-            if len(window) < length or not known.any() or np.ptp(window[known]) == 0:
-                continue
-            key = window.tobytes()
-            where, before = first.setdefault(key, (split, int(origin)))
-            if where != split:
-                times = data.table.times
-                rows.append(f"the {split} window at {times[origin]} is the {where} window at {times[before]}")
-    if rows:
-        yield AuditFinding("leak", "splits", "windows stand in two splits with the same values", tuple(rows))
+def _copied_stretches(data: ForecastData) -> Iterator[AuditFinding]:
+    """Stretches of a column that a later split repeats from an earlier one.
+
+    A stretch that comes again within its own split is how the series goes (a schedule, a coarse count) and no copy.
+    """
+    split, times = _split_of(data), data.table.times
+    for column, name in enumerate(data.table.variates):
+        whole = np.round(data.z[: len(split), column] / FINE)
+        starts = _telling(whole)
+        first: dict[bytes, int] = {}
+        again: set[bytes] = set()
+        for start in starts:
+            key = whole[start : start + STRETCH].tobytes()
+            before = first.setdefault(key, int(start))
+            if before != start and split[before] == split[start]:
+                again.add(key)
+        copied: dict[int, int] = {}
+        for start in starts:
+            key = whole[start : start + STRETCH].tobytes()
+            if key not in again and split[first[key]] < split[start]:
+                copied |= {int(start) + step: first[key] + step for step in range(STRETCH)}
+        rows = tuple(
+            f"{name} at {times[row]} ({SPLITS[split[row]]}) is that at {times[of]}" for row, of in copied.items()
+        )
+        if rows:
+            words = f"values of {name} stand in a later split as they stood in an earlier one"
+            yield AuditFinding("leak", "splits", words, rows)
+
+
+def _telling(whole: Floats) -> NDArray[np.int64]:
+    """Where stretches begin that are observed throughout and have enough distinct values to tell them apart."""
+    if len(whole) < STRETCH:
+        return np.empty(0, dtype=np.int64)
+    stretches = np.lib.stride_tricks.sliding_window_view(whole, STRETCH)
+    ordered = np.sort(stretches, axis=1)
+    distinct = (np.diff(ordered, axis=1) > 0).sum(axis=1) + 1
+    return np.flatnonzero((distinct >= DISTINCT) & ~np.isnan(stretches).any(axis=1))

@@ -53,14 +53,16 @@ def check_texts(data: ForecastData) -> list[Checked]:
 
 
 def _moments(data: ForecastData, texts: Texts) -> Times:
-    """From when each text may be known: its own latest date or the latest full date it states, and the lag."""
-    stated = np.array([latest_stated(text) for text in texts.contents], dtype="datetime64[s]")
+    """From when each text may be known: its own latest date or a later full date that it states, and the lag.
+
+    Where steps are shorter than a day, a date without a time of day is over at its end.
+    """
     short = 0 < data.table.step.seconds < 86_400
-    whole_days = texts.dated == texts.dated.astype("datetime64[D]")
-    own = texts.dated + np.where(short & whole_days, _DAY, 0 * _DAY)
-    lag = np.timedelta64(round(data.config.text.lag_days * 86_400), "s")
-    latest: Times = np.maximum(own, stated + _DAY * int(short))
-    return latest + lag
+    own = texts.dated + (texts.whole_day & short) * _DAY
+    stated = np.array([latest_stated(text) for text in texts.contents], dtype="datetime64[s]")
+    later = stated > texts.dated.astype("datetime64[D]")
+    latest: Times = np.where(later, np.maximum(own, stated + _DAY * int(short)), own)
+    return latest + np.timedelta64(round(data.config.text.lag_days * 86_400), "s")
 
 
 def _owners(data: ForecastData, texts: Texts, moments: Times) -> dict[bytes, int]:
@@ -114,7 +116,7 @@ def _early(data: ForecastData, texts: Texts, moments: Times, early: dict[int, in
     for text in sorted(early, key=lambda text: (texts.dated[text], text)):
         origin = _day(data.table.times[early[text]])
         stated = latest_stated(texts.contents[text])
-        if stated > texts.dated[text]:
+        if stated > texts.dated[text].astype("datetime64[D]"):
             by_statement.append(f"{texts.places[text]} states {_day(stated)} and is used from the origin {origin}")
         else:
             by_date.append(
