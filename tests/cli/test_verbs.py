@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from plait.cli import verbs
 from plait.cli.fields_page import commented_yaml
 from plait.core import console, yaml
 from plait.runs.recipe import load_recipe, names_of, raw_config, recipe_names, resolve
+from plait.training.checkpoint import read_folder, write_folder
 
 DESIGNED = {
     "demo", "init", "data", "embed", "features", "pretrain", "train", "evaluate", "predict", "compare", "audit",
@@ -473,6 +475,37 @@ def test_what_predict_refuses(run: Trained, plait: Command, files: Path, monkeyp
         assert said.code == code, said
         assert words in said.err
         assert len(said.err.splitlines()) == 1
+
+
+def test_audit_of_a_run_is_kept_and_shown(run: Trained, plait: Command, tmp_path: Path) -> None:
+    said = plait("audit", run.folder, "--output", "rows.csv", "--json")
+    assert said.code == 0, said.err
+    assert said.data["leaks"] == 0
+    assert said.data == json.loads((run.folder / "audit.json").read_text())
+    assert "no check found a leak" in said.err
+    assert "no check found a leak" in (run.folder / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "rows.csv").read_text().startswith("severity,check,what,row")
+
+
+def test_audit_sees_a_run_whose_scaler_was_changed(run: Trained, plait: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "tampered"
+    shutil.copytree(run.folder, folder)
+    tensors, records = read_folder(folder / "model")
+    tensors["preprocessing"]["mean"] += 0.1
+    write_folder(folder / "model", tensors, records)
+    said = plait("audit", folder)
+    assert said.code == 3
+    assert "LEAK, scaler: the scaler of demand" in said.out
+
+
+@pytest.mark.parametrize(
+    ("named", "code", "words"),
+    [("nothing", 2, "no recipe 'nothing'"), ("../", 5, "holds no config.yaml"), ("./absent", 5, "no such run")],
+)
+def test_audit_of_what_is_no_run(plait: Command, named: str, code: int, words: str) -> None:
+    said = plait("audit", named)
+    assert said.code == code
+    assert words in said.err
 
 
 def test_report_of_a_run(run: Trained, plait: Command) -> None:

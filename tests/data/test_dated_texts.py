@@ -64,7 +64,14 @@ def test_a_text_that_states_a_later_date_waits_is_dropped_or_kept(future: str, d
     assert [str(day)[:10] for day in texts.dated] == ["2011-12-20", "2011-12-23"][: len(dates)]
     words = {"delay": "wait for it", "drop": "were left out", "keep": "are used before it"}[future]
     assert found[f"texts state a full date after their own and {words}"] == 1
-    assert str(latest_stated(PRICE))[:10] == "2011-12-26"
+    assert [str(day)[:10] for day in latest_stated([PRICE, "It rose."])] == ["2011-12-26", "0000-01-01"]
+
+
+def test_tables_that_write_the_day_first_are_read_so() -> None:
+    american = _table(text=["On 3/4/2015 it rose.", "On 3/14/2015 it fell."], date=["2015-03-04"] * 2)
+    european = _table(text=["On 3/4/2015 it rose.", "On 14/3/2015 it fell."], date=["2015-04-03"] * 2)
+    assert _dates(_read(american)[0]) == ["2015-03-04", "2015-03-14"]
+    assert _dates(_read(european)[0]) == ["2015-04-03", "2015-04-03"]
 
 
 def test_equal_texts_of_both_tables_become_one_at_the_later_date() -> None:

@@ -66,6 +66,22 @@ def test_texts_that_a_user_dates_one_step_early_are_seen(tmp_path: Path) -> None
     assert len(_leaks(audit(ForecastData(early.read(), early)))["text availability"]) > 200
 
 
+def test_days_and_hours_in_one_column_are_told_apart_by_join_and_audit_alike() -> None:
+    hours = pd.date_range("2020-01-01", periods=600, freq="h")
+    frame = pd.DataFrame({"date": hours, "y": np.random.default_rng(3).normal(size=600).cumsum()})
+    days = [f"2020-01-{d:02d}{clock}" for d in range(1, 25) for clock in ("", " 00:00", " 06:00")]
+    texts = pd.DataFrame({"date": days, "text": [f"Note {i} of {d[:10]}." for i, d in enumerate(days)]})
+    config = validate(CsvConfig, {"kind": "csv", "path": "", "lookback": 12, "horizon": 6})
+    table = config.of_frames(frame, texts)
+    assert audit(ForecastData(table, config))["leaks"] == 0
+    assert table.texts is not None
+    by_date = table.texts.rows(np.argsort(table.texts.dated, kind="stable"))
+    too_soon = replace(by_date, available_at=by_date.dated)
+    rows = _leaks(audit(ForecastData(replace(table, texts=too_soon), config)))["text availability"]
+    assert len(rows) == 24
+    assert all("(2020-01-" in row for row in rows)
+
+
 def test_a_state_of_no_known_text_is_a_leak() -> None:
     data = ForecastData(TABLE, CONFIG)
     assert data.text is not None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait.features.facts import read_fact
-from plait.features.stated_dates import Level, StatedDate, stated_dates
+from plait.features.stated_dates import Level, StatedDate, stated_dates, writes_day_first
 
 
 def found(text: str) -> list[tuple[str, Level]]:
@@ -99,14 +99,96 @@ def test_bare_years(text: str, years: list[int]) -> None:
     "text",
     [
         "February 30, 2020 and June 31, 2021 and 30 February 2022.",
-        "On 2019-02-29, 2020-13-01 and 2/30/2020 and 13/01/2020 and 25/12/99.",
+        "On 2019-02-29, 2020-13-01 and 2/30/2020 and 13/13/2020 and 31/04/99.",
         "It may 2.5 or march 5 miles; in May, 54 inches; 24/7 and 1/2/3 and 1/2/345 and 10/1/2/20.",
         "On May 5, 2150, in May 2150 and on 2150-01-01.",
         "prices may 20, 30 or 40 cents",
+        "we may 4 times a day, march 2 miles; they march 2000.5 or 20000 miles in may and sat for 4 hours",
+        "20150504.5 and 20150504,5 and 120150504 and 201505041 and 0.20150504 and A20150504 and 20150504b",
+        "$20150504 and $ 20150504 and €20150504 and 20150504% and 20150504 % and #20150504 and 20150504-1",
+        "20151304 and 20150230 and 18991231 and 21010101 and 99999999",
+        "version 2015.05 and 1.2015.05.04 and 2015.05.04.1 and 2015-05-04-1 and 2015/05/04/1 and 1/2015/05/04",
+        "call 555-04-2015 or 04-05-2015-77 or 1-800-2015 or +04-05-20155; 5-4-15, 10.12.13 and 10.12.1.2015",
+        "2015/05-04 and 2015-05/04 and 05/04-2015 and 05.04/2015",
+        "32.01.2015 and 04.13.2015 and 31-11-2015 and 32-May-2015 and the 31st day of June 2015",
     ],
 )
 def test_what_is_no_date(text: str) -> None:
     assert found(text) == []
+
+
+OTHER_WAYS = ["2015/05/04", "2015-5-4", "2015/5/4", "2015_05_04", "2015.05.04", "04.05.2015", "20150504"]
+OTHER_WAYS += ["04-May-2015", "4-MAY-2015", "4 may 2015", "may 04, 2015", "MAY 4, 2015", "May  04, 2015"]
+OTHER_WAYS += ["May 04. 2015", "May the 4th, 2015", "may The 4TH 2015", "the 4th of May, 2015", "4th day of May 2015"]
+OTHER_WAYS += ["4th day of may, 2015", "May 4 , 2015", "May\t4,\u00a02015", "1-4 MAY 2015", "may 1 TO 4, 2015"]
+OTHER_WAYS += ["May 04,\n2015", "May\n  04, 2015", "May 4,\r\n2015", "the 4th\nof May\n2015", "may the\n4th,\n2015"]
+OTHER_WAYS += ["05-04-2015", "5-4-2015"]
+
+
+@pytest.mark.parametrize("written", OTHER_WAYS)
+def test_a_day_in_each_other_way_of_writing(written: str) -> None:
+    for frame in ("It stood at $2.10 as of {}, down 3.5 percent.", "{}", "U.S. rain ({}).\nIt fell.", "Rain\n{}\nfell"):
+        [stated] = stated_dates(frame.format(written))
+        assert (str(stated.day), stated.level) == ("2015-05-04", "day")
+        assert stated.written == written.removeprefix("the ")
+
+
+def test_an_empty_line_parts_what_a_line_break_joins() -> None:
+    assert found("Rain of May 4,\n2015") == [("2015-05-04", "day")]
+    assert found("Rain of May 4\n\n2015 was dry.") == [("2015-01-01", "year")]
+
+
+@pytest.mark.parametrize(
+    "text, days",
+    [
+        ("https://news.org/2015/05/04/rain.html", ["2015-05-04"]),
+        ("rain_2015-05-04.csv and 2015-05-04-rain.md and rain_2015_05_04", ["2015-05-04"] * 3),
+        ("2015-05-04T12:30 and 2015-05-04.", ["2015-05-04"] * 2),
+        ("5/4/2015-5/6/2015 and 5/4/15-5/6/15", ["2015-05-04", "2015-05-06"] * 2),
+        ("04.05.2015-06.05.2015 and 2015/05/04-2015/05/06", ["2015-05-04", "2015-05-06"] * 2),
+    ],
+)
+def test_addresses_files_and_ranges(text: str, days: list[str]) -> None:
+    assert found(text) == [(day, "day") for day in days]
+
+
+@pytest.mark.parametrize(
+    "written, day, day_first",
+    [
+        ("05/04/2015", "2015-05-04", "2015-04-05"),
+        ("5-4-2015", "2015-05-04", "2015-04-05"),
+        ("5/4/15", "2015-05-04", "2015-04-05"),
+        ("13/4/2015", "2015-04-13", "2015-04-13"),
+        ("13-04-2015", "2015-04-13", "2015-04-13"),
+        ("25/12/99", "1999-12-25", "1999-12-25"),
+        ("4/13/2015", "2015-04-13", "2015-04-13"),
+        ("04-13-2015", "2015-04-13", "2015-04-13"),
+        ("05.04.2015", "2015-04-05", "2015-04-05"),
+        ("2015/05/04", "2015-05-04", "2015-05-04"),
+        ("May 4, 2015", "2015-05-04", "2015-05-04"),
+    ],
+)
+def test_day_or_month_first(written: str, day: str, day_first: str) -> None:
+    assert found(f"On {written}, it rained.") == [(day, "day")]
+    assert [str(stated.day) for stated in stated_dates(f"On {written}, it rained.", day_first=True)] == [day_first]
+
+
+@pytest.mark.parametrize(
+    "texts, answer",
+    [
+        ([], False),
+        (["On 5/4/2015."], False),
+        (["On 5/4/2015.", "On 25/4/2015."], True),
+        (["On 25-04-2015."], True),
+        (["On 25/4/2015.", "On 4/25/2015."], False),
+        (["On 4-25-2015 and 25/4/15."], False),
+        (["On 25.04.2015 and 25 April 2015."], False),
+        (["On 25/13/2015 and 31/04/2015."], False),
+        (["On 25/4/2015 and 13/25/2015 and 2/30/2015."], True),
+    ],
+)
+def test_texts_that_write_the_day_first(texts: list[str], answer: bool) -> None:
+    assert writes_day_first(iter(texts)) is answer
 
 
 def test_a_day_hides_its_month_and_year_and_order_is_that_of_the_text() -> None:
@@ -182,6 +264,37 @@ def test_any_day_is_found_in_each_way(day: date, frame: str) -> None:
     for written in spoken(day):
         [stated] = stated_dates(frame.format(written))
         assert stated == StatedDate(np.datetime64(day, "D"), "day", written, False), written
+
+
+def numbered(day: date, day_first: bool) -> list[str]:
+    """The day in every supported way with numbers alone, and with names in other cases and places."""
+    name, year = MONTHS[day.month - 1], day.year
+    ways = [f"{day:%Y}{mark}{day:%m}{mark}{day:%d}" for mark in "-/._"]
+    ways += [f"{year}{mark}{day.month}{mark}{day.day}" for mark in "-/"]
+    ways += [f"{day:%Y%m%d}", f"{day:%d.%m.%Y}", f"{day.day}.{day.month}.{year}"]
+    for mark in "/-":
+        ways += [f"{day:%d}{mark}{day:%m}{mark}{year}"] if day_first or day.day > 12 else []
+        ways += [f"{day:%m}{mark}{day:%d}{mark}{year}"] if not day_first or day.day > 12 else []
+    for word in {name, name.lower(), name.upper(), name[:3], name[:3].lower(), name[:3].upper()}:
+        ways += [f"{day.day:02d}-{word}-{year}", f"{day.day} {word} {year}", f"{word}  {day.day:02d},\n{year}"]
+        ways += [
+            f"{word} {day.day:02d}. {year}",
+            f"{day.day}th day of {word}, {year}",
+            f"{word} the {day.day}th, {year}",
+        ]
+    return ways
+
+
+@settings(deadline=None)
+@given(
+    st.dates(date(1900, 1, 1), date(2100, 12, 31)),
+    st.booleans(),
+    st.sampled_from(["{}", "({}).", "As of {}, it rained.", "{} - x", "Rain:\n{}\nMay was wet.", "On {} 4 fell."]),
+)
+def test_any_day_is_found_in_each_other_way(day: date, day_first: bool, frame: str) -> None:
+    for written in numbered(day, day_first):
+        [stated] = stated_dates(frame.format(written), day_first=day_first)
+        assert stated[:3] == (np.datetime64(day, "D"), "day", written), written
 
 
 @settings(deadline=None)

@@ -14,7 +14,7 @@ import plait
 from plait.core.errors import ConfigError, FileError, PlaitError
 from plait.runs.acceptance import accept, ends_in_series_stage
 from plait.runs.assemble import build_data, build_model, start_from_ridge
-from plait.runs.fit import fit
+from plait.runs.fit import fit, warn
 from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
 from plait.training.config import TrainingConfig
@@ -150,6 +150,24 @@ def test_a_stage_that_trains_the_series_with_text_leaves_no_head_start(
     assert all(torch.equal(own[k], other[k]) for k in other)
     assert run.metrics["metrics"] == alone.metrics["metrics"]
     assert (run.folder / "anchor" / "metrics.jsonl").is_file()
+
+
+def test_a_training_says_beforehand_that_it_reads_no_text_or_leaking_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = pd.date_range("2020-01-05", periods=90, freq="7D")
+    pd.DataFrame({"date": days, "y": np.arange(90.0) % 7}).to_csv(tmp_path / "y.csv", index=False)
+    later = [f"On {day + pd.Timedelta(days=3):%Y-%m-%d} it rose." for day in days]
+    pd.DataFrame({"date": days, "text": later}).to_csv(tmp_path / "texts.csv", index=False)
+    fields = [("data.kind", "csv"), ("data.path", str(tmp_path / "y.csv")), ("seq-len", 6), ("pred-len", 2)]
+    recipe = load_recipe("chimera")
+    warn(config := resolve(recipe, "tiny", fields), build_data(config))
+    assert "there is no text to read" in capsys.readouterr().out
+    fields += [("text-path", str(tmp_path / "texts.csv"))]
+    warn(config := resolve(recipe, "tiny", fields), build_data(config))
+    assert capsys.readouterr().out == ""
+    warn(config := resolve(recipe, "tiny", [*fields, ("data.text.future_dates", "keep")]), build_data(config))
+    assert "a leak, by data.text.future_dates: keep" in capsys.readouterr().out
 
 
 def test_the_series_stage_is_enough_where_nothing_later_trains_the_series() -> None:

@@ -1,5 +1,6 @@
 """Tables of dated texts: which cells are texts, and from when each may be used."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ from plait.core.errors import DataError
 from plait.data.table import MISSING, Finding, Texts, columns_named, parse_times
 from plait.features.calendar import Times
 from plait.features.facts import read_fact
-from plait.features.stated_dates import stated_dates
+from plait.features.stated_dates import stated_dates, writes_day_first
 
 FutureDates = Literal["delay", "drop", "keep"]
 Void = Literal["empty", "nothing_found"]
@@ -50,10 +51,18 @@ class TextTable:
     where: str
 
 
-def latest_stated(text: str) -> np.datetime64:
-    """The latest full date a text states, NEVER where it states none."""
-    days = [d.day.astype("datetime64[s]") for d in stated_dates(text) if d.level == "day"]
-    return max(days, default=NEVER)
+def latest_stated(texts: Sequence[str]) -> Times:
+    """The latest full date that each text states, NEVER where it states none. Shape: (n,).
+
+    Numeric dates are month/day, unless the texts together show that they write the day first.
+    """
+    day_first = writes_day_first(texts)
+    latest = np.full(len(texts), NEVER)
+    for row, text in enumerate(texts):
+        days = [date.day for date in stated_dates(text, day_first) if date.level == "day"]
+        if days:
+            latest[row] = max(days)
+    return latest
 
 
 def read_texts(tables: list[TextTable], rules: TextRules) -> tuple[Texts, list[Finding]]:
@@ -97,7 +106,7 @@ def _settle_future(
     findings: list[Finding],
 ) -> tuple[NDArray[np.int64], Times]:
     """Which texts are kept, and from when, given the full dates that they state."""
-    stated = np.array([latest_stated(text) for text in contents], dtype="datetime64[s]")
+    stated = latest_stated(list(contents))
     late = stated > dated.astype("datetime64[D]")
     every = np.arange(len(contents))
     if not late.any():

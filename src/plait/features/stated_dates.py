@@ -41,7 +41,7 @@ _DAY = r"[0-3]?[0-9](?ai:st|nd|rd|th)?"
 _YEAR = r"(?:1[5-9]|2[0-9])[0-9]{2}(?![\w%]|[.,][0-9])"
 _TO = r"\s*(?:[-–—]|\b(?ai:to|through|until|and)\b)\s*"
 _SINGLE = r"(?<![\w.,$/-])"
-_NO_MORE = r"(?![\w%/]|-[0-9]|[.,][0-9])"
+_NO_MORE = r"(?![\w%/]|[.,][0-9])"
 
 _WORDED = (
     re.compile(
@@ -53,22 +53,25 @@ _WORDED = (
         rf"(?:\s*,\s*|\s+(?:(?i:of)\s+)?|-)(?P<year>{_YEAR})"
     ),
 )
-# Two digits are a year after slashes alone: "5-4-15" may be a score.
+# Two digits are a year after slashes alone: "5-4-15" may be a score. Behind "5/4/15-" a range ends.
 _EITHER_ORDER = re.compile(
-    rf"{_SINGLE}(?P<first>[0-9]{{1,2}})(?:/(?P<second>[0-9]{{1,2}})/(?P<year>[0-9]{{4}}|[0-9]{{2}})(?![\w%/]|[.,][0-9])"
-    rf"|-(?P<second_>[0-9]{{1,2}})-(?P<year_>[12][0-9]{{3}}){_NO_MORE})"
+    rf"(?:{_SINGLE}|(?<=/[0-9]{{4}}-)|(?<=/[0-9]{{2}}-))(?P<first>[0-9]{{1,2}})(?P<mark>[/-])(?P<second>[0-9]{{1,2}})"
+    rf"(?P=mark)(?P<year>[0-9]{{4}}|(?<=/)[0-9]{{2}})(?!(?P=mark)[0-9]){_NO_MORE}"
 )
 _NUMERIC = (
     # After a slash, too, where no digit stands before it: web addresses hold dates.
     re.compile(
-        r"(?<![^\W_])(?<![.,$-])(?<![0-9]/)(?P<year>[12][0-9]{3})(?P<mark>[-/._])(?P<month>[0-9]{1,2})(?P=mark)"
-        r"(?P<day>[0-9]{1,2})(?![0-9%-]|(?P=mark)[0-9])"
+        r"(?:(?<![^\W_])(?<![.,$-])(?<![0-9]/)|(?<=[/._][0-9]{2}-))(?P<year>[12][0-9]{3})(?P<mark>[-/._])"
+        r"(?P<month>[0-9]{1,2})(?P=mark)(?P<day>[0-9]{1,2})(?![0-9%]|(?P=mark)[0-9])"
     ),
     _EITHER_ORDER,
-    re.compile(rf"{_SINGLE}(?P<day>[0-9]{{1,2}})\.(?P<month>[0-9]{{1,2}})\.(?P<year>[12][0-9]{{3}}){_NO_MORE}"),
+    re.compile(
+        rf"(?:{_SINGLE}|(?<=\.[0-9]{{4}}-))(?P<day>[0-9]{{1,2}})\.(?P<month>[0-9]{{1,2}})\.(?P<year>[12][0-9]{{3}})"
+        rf"{_NO_MORE}"
+    ),
     re.compile(
         r"(?<![\w.,$€£¥#/-])(?<![$€£¥]\s)(?P<year>(?:19|20)[0-9]{2}|2100)(?P<month>[01][0-9])(?P<day>[0-3][0-9])"
-        rf"(?!\s?%){_NO_MORE}"
+        rf"(?!\s?%|-[0-9]){_NO_MORE}"
     ),
 )
 _COARSE: tuple[tuple[Level, re.Pattern[str]], ...] = (
@@ -84,10 +87,7 @@ _COARSE: tuple[tuple[Level, re.Pattern[str]], ...] = (
 )
 
 _PLAIN_FORMS: tuple[tuple[Level, re.Pattern[str]], ...] = (*(("day", form) for form in _WORDED), *_COARSE)
-_FORMS: tuple[tuple[Level, re.Pattern[str]], ...] = (
-    *(("day", form) for form in (*_WORDED, *_NUMERIC)),
-    *_COARSE,
-)
+_FORMS: tuple[tuple[Level, re.Pattern[str]], ...] = (*(("day", form) for form in (*_WORDED, *_NUMERIC)), *_COARSE)
 _EMPTY_LINE = re.compile(r"\n\s*\n")
 
 # What every date has; most sentences have none of it.
@@ -129,10 +129,9 @@ def writes_day_first(texts: Iterable[str]) -> bool:
         for match in _EITHER_ORDER.finditer(text):
             if _read(match, False) is None:
                 continue
-            first, second = _two(match)
-            if second > 12:
+            if int(match["second"]) > 12:
                 return False
-            seen = seen or first > 12
+            seen = seen or int(match["first"]) > 12
     return seen
 
 
@@ -140,8 +139,12 @@ def _joined(text: str) -> str:
     """The text, as long as before, without the line breaks within its worded days; an empty line parts them still."""
     if "\n" in text:
         for form in _WORDED:
-            text = form.sub(lambda match: match[0] if _EMPTY_LINE.search(match[0]) else match[0].replace("\n", " "), text)
+            text = form.sub(_one_line, text)
     return text
+
+
+def _one_line(match: re.Match[str]) -> str:
+    return match[0] if _EMPTY_LINE.search(match[0]) else match[0].replace("\n", " ")
 
 
 def _in_sentence(sentence: str, day_first: bool) -> list[tuple[int, int, StatedDate]]:
@@ -167,12 +170,11 @@ def _in_sentence(sentence: str, day_first: bool) -> list[tuple[int, int, StatedD
 def _read(match: re.Match[str], day_first: bool) -> date | None:
     """The date a match states; None where the calendar has no such day."""
     parts = match.groupdict()
-    written = parts["year"] or parts["year_"]
-    year = int(written)
-    if len(written) == 2:
+    year = int(parts["year"])
+    if len(parts["year"]) == 2:
         year += 1900 if year >= _PIVOT else 2000
     if "first" in parts:
-        first, second = _two(match)
+        first, second = int(parts["first"]), int(parts["second"])
         month, number = (second, first) if first > 12 or (day_first and second <= 12) else (first, second)
     else:
         name = parts.get("month") or "1"
@@ -183,11 +185,6 @@ def _read(match: re.Match[str], day_first: bool) -> date | None:
     except ValueError:
         return None
     return day if year <= _LATEST_YEAR else None
-
-
-def _two(match: re.Match[str]) -> tuple[int, int]:
-    """The first two numbers of a date with slashes or hyphens."""
-    return int(match["first"]), int(match["second"] or match["second_"])
 
 
 def _hidden(match: re.Match[str]) -> str:

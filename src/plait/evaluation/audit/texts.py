@@ -59,7 +59,7 @@ def _moments(data: ForecastData, texts: Texts) -> Times:
     """
     short = 0 < data.table.step.seconds < 86_400
     own = texts.dated + (texts.whole_day & short) * _DAY
-    stated = np.array([latest_stated(text) for text in texts.contents], dtype="datetime64[s]")
+    stated = latest_stated(texts.contents)
     later = stated > texts.dated.astype("datetime64[D]")
     latest: Times = np.where(later, np.maximum(own, stated + _DAY * int(short)), own)
     return latest + np.timedelta64(round(data.config.text.lag_days * 86_400), "s")
@@ -113,9 +113,10 @@ def _key(states: NDArray[np.float32], mask: NDArray[np.bool_]) -> bytes:
 def _early(data: ForecastData, texts: Texts, moments: Times, early: dict[int, int]) -> Iterator[AuditFinding]:
     """A finding for texts that state a later date themselves, and one for those before their own date."""
     by_statement, by_date = [], []
+    latest = latest_stated(texts.contents)
     for text in sorted(early, key=lambda text: (texts.dated[text], text)):
         origin = _day(data.table.times[early[text]])
-        stated = latest_stated(texts.contents[text])
+        stated = latest[text]
         if stated > texts.dated[text].astype("datetime64[D]"):
             by_statement.append(f"{texts.places[text]} states {_day(stated)} and is used from the origin {origin}")
         else:
