@@ -125,3 +125,23 @@ def test_a_table_without_any_text_is_read() -> None:
     texts, _ = _read(_table(text=["", "NA"], date=["2024-01-01", "2024-01-02"]))
     assert texts.contents == ()
     assert texts.available_at.dtype == np.dtype("datetime64[s]")
+
+
+def test_each_table_shows_for_itself_which_way_it_writes_dates() -> None:
+    day_first = _table("report", text=["On 03/04/2010 it rose.", "On 25/02/2010 it fell."], date=["2010-03-20"] * 2)
+    month_first = _table("search", text=["On 05/25/2009 it rose."], date=["2009-06-01"])
+    texts, _ = _read(day_first, month_first)
+    assert dict(zip(texts.contents, _dates(texts), strict=True))["On 03/04/2010 it rose."] == "2010-04-03"
+
+
+def test_a_date_between_the_chosen_and_the_latest_column_is_waited_for() -> None:
+    table = _table(text=["As of January 20, 2020."], start_date=["2020-01-01"], end_date=["2020-01-31"])
+    assert _dates(_read(table, dates=("start_date",))[0]) == ["2020-01-20"]
+    assert _dates(_read(table, dates=("start_date",), future_dates="keep")[0]) == ["2020-01-01"]
+
+
+def test_a_date_column_that_was_not_chosen_may_hold_anything() -> None:
+    table = _table(text=["a"], available_at=["2020-02-01"], date=["Jan 2020"])
+    texts, found = _read(table, dates=("available_at",))
+    assert _dates(texts) == ["2020-02-01"]
+    assert any("column date of texts is no date" in what for what in found)

@@ -97,6 +97,14 @@ def test_a_scaler_fitted_on_all_rows_is_named() -> None:
     assert "those of all 330 rows" in next(f["what"] for f in result["findings"] if f["check"] == "scaler")
 
 
+def test_a_column_that_stands_still_in_every_window_shows_no_scale() -> None:
+    frame = pd.DataFrame({"date": pd.date_range("2020-01-05", periods=300, freq="7D")})
+    frame["y"] = np.random.default_rng(4).normal(size=300).cumsum()
+    frame["flag"] = (np.arange(300) < 5).astype(float)
+    frame["late"] = np.where(np.arange(300) < 3, 1.0, np.nan)
+    assert audit(_of(frame))["leaks"] == 0
+
+
 def test_text_statistics_and_a_vocabulary_of_all_texts_are_named() -> None:
     data = ForecastData(TABLE, CONFIG)
     assert data.fitted.text_centre is not None

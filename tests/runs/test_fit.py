@@ -170,6 +170,14 @@ def test_a_training_says_beforehand_that_it_reads_no_text_or_leaking_text(
     assert "a leak, by data.text.future_dates: keep" in capsys.readouterr().out
 
 
+def test_a_series_leg_that_nothing_trains_is_refused(tmp_path: Path) -> None:
+    stages = [{"name": "fusion", "train": ["text*", "fusion.*"], "epochs": 1}]
+    with pytest.raises(ConfigError, match="no stage trains the series leg"):
+        _run(tmp_path / "random", ("training.stages", stages))
+    run = _run(tmp_path / "ridge", ("training.stages", stages), ("backbone", "linear"), ("data.signal", False))
+    assert run.metrics["accepted"] is False
+
+
 def test_the_series_stage_is_enough_where_nothing_later_trains_the_series() -> None:
     stages = [{"name": "s", "present": ["series"]}, {"name": "f", "train": ["text*", "fusion.*"]}]
     names = ["series.embed.weight", "head.project.weight"]

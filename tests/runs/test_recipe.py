@@ -257,3 +257,30 @@ def test_a_recipe_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         load_recipe("mine.yaml")
     with pytest.raises(ConfigError, match=r"empty\.yaml, recipe: field 'recipe' must be given"):
         load_recipe("empty.yaml")
+
+
+MMD: list[tuple[str, Any]] = [("data.kind", "time-mmd"), ("data.root", "x"), ("data.domain", "y")]
+
+
+def test_what_is_usual_for_a_kind_of_data_goes_with_its_own_anchor(chimera: Recipe) -> None:
+    usual = resolve(chimera, None, MMD)
+    assert (usual.data.kind, usual.model.series.kind, usual.model.residual) == ("time_mmd", "linear", True)
+    assert resolve(chimera, None, [*MMD, ("fusion", "concat")]).model.series.kind == "linear"
+    other = resolve(chimera, None, [*MMD, ("backbone", "itransformer")])
+    assert other.model == resolve(chimera).model
+    assert other.training == resolve(chimera).training
+    assert resolve(chimera, "tiny", MMD).model == resolve(chimera, "tiny").model
+
+
+def test_a_kind_written_with_a_dash_is_the_same_kind(chimera: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "recipe: chimera\ndata: {kind: time-mmd, root: x, domain: y}\n"
+        "model: {kind: chimera, fusion: {kind: latent-gate, heads: 2, latent_dim: 6}}\n"
+    )
+    config = resolve(load_recipe(str(path)), None, [("data", "time_mmd"), ("fusion", "latent-gate")])
+    assert config.data.root == "x"
+    assert (config.model.fusion.kind, config.model.fusion.latent_dim) == ("latent_gate", 6)
+    path.write_text("recipe: chimera\ndata: {kind: time-mmd, rooot: x, domain: y}\n")
+    with pytest.raises(ConfigError, match=r"no field 'data\.rooot': did you mean root\?"):
+        resolve(load_recipe(str(path)))

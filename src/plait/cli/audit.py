@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.cli.arguments import config_of, only_options
+from plait.cli.grammar import parse
 from plait.core.console import say
 
 SHOWN = {"leak": 500, "suspect": 10}
@@ -17,11 +18,12 @@ def audit_verb(tokens: list[str]) -> dict[str, Any]:
     from plait.core.files import write_file, write_json
     from plait.evaluation.audit.run import audit
     from plait.report.page import write_report
+    from plait.runs.recipe import recipe_names
 
-    words = [t for t in tokens if not t.startswith("-")]
     # A recipe has a name; what has a slash or is a folder, and is no YAML file, is a run.
-    named = words[0] if words else ""
-    is_run = not named.endswith((".yaml", ".yml")) and ("/" in named or Path(named).is_dir()) and bool(named)
+    named = next(iter(parse(tokens, ("output",)).words), "")
+    known = not named or named in recipe_names() or named.endswith((".yaml", ".yml"))
+    is_run = not known and ("/" in named or Path(named).is_dir())
     folder = Path(named) if is_run else None
     if folder is not None:
         parsed = only_options(tokens, ("RUN",), valued=("output",))

@@ -121,7 +121,8 @@ def class_at(cls: type[Config], data: Any, steps: tuple[Any, ...]) -> "type[Conf
         room = part_room(field.annotation, field.metadata)
         kind = data.get("kind") if isinstance(data, Mapping) else data
         if room:
-            owner = config_class(room, kind) if isinstance(kind, str) and kind in kinds(room) else None
+            kind = kind_named(room, kind) if isinstance(kind, str) else None
+            owner = config_class(room, kind) if kind in kinds(room) else None
         else:
             owner = config_of(field.annotation)
     return owner

@@ -88,7 +88,8 @@ def read_texts(tables: list[TextTable], rules: TextRules) -> tuple[Texts, list[F
     contents = merged["content"].to_numpy(dtype=object)
     at, dated = (merged[name].to_numpy(dtype="datetime64[s]") for name in ("at", "dated"))
     places = merged["place"].to_numpy(dtype=object)
-    kept, at = _settle_future(contents, at, dated, places, rules, findings)
+    stated = merged["stated"].to_numpy(dtype="datetime64[s]")
+    kept, at = _settle_future(stated, at, dated, places, rules, findings)
     order = kept[np.argsort(at[kept], kind="stable")]
     sources, whole_day = merged["source"].to_numpy(dtype=object), merged["whole_day"].to_numpy(dtype=bool)
     texts = Texts(
@@ -98,7 +99,7 @@ def read_texts(tables: list[TextTable], rules: TextRules) -> tuple[Texts, list[F
 
 
 def _settle_future(
-    contents: NDArray[np.object_],
+    stated: Times,
     at: Times,
     dated: Times,
     places: NDArray[np.object_],
@@ -106,9 +107,12 @@ def _settle_future(
     findings: list[Finding],
 ) -> tuple[NDArray[np.int64], Times]:
     """Which texts are kept, and from when, given the full dates that they state."""
-    stated = latest_stated(list(contents))
     late = stated > dated.astype("datetime64[D]")
-    every = np.arange(len(contents))
+    every = np.arange(len(stated))
+    if rules.future_dates == "delay":
+        # Also where only some of a table's dates were chosen, and a text states one between them.
+        waits = late | (stated > at.astype("datetime64[D]"))
+        at = np.where(waits, np.maximum(at, stated + _DAY * int(rules.day_ends)), at)
     if not late.any():
         return every, at
     rows = np.flatnonzero(late)
@@ -117,13 +121,11 @@ def _settle_future(
     findings.append(Finding(f"texts state a full date after their own and {words}", len(rows), shown))
     if rules.future_dates == "drop":
         return every[~late], at
-    if rules.future_dates == "delay":
-        at = np.where(late, np.maximum(at, stated + _DAY * int(rules.day_ends)), at)
     return every, at
 
 
 def _read(table: TextTable, rules: TextRules, findings: list[Finding]) -> pd.DataFrame:
-    """One table's texts: content, at, dated, whole_day, source, place."""
+    """One table's texts: content, at, dated, stated, whole_day, source, place."""
     frame, where = table.frame, table.where
     columns_named(frame, [rules.content], where, "data.text.content")
     known = [name for name in DATE_COLUMNS if name in frame.columns]
@@ -135,7 +137,12 @@ def _read(table: TextTable, rules: TextRules, findings: list[Finding]) -> pd.Dat
         )  # fmt: skip
     columns_named(frame, chosen, where, "data.text.dates")
     contents, rows = _contents(frame[rules.content], table, rules.void, findings)
-    stamps = {name: parse_times(frame[name].iloc[rows], where) for name in dict.fromkeys(known + chosen)}
+    stamps = {name: parse_times(frame[name].iloc[rows], where) for name in chosen}
+    for name in (name for name in known if name not in chosen):
+        try:
+            stamps[name] = parse_times(frame[name].iloc[rows], where)
+        except DataError as error:
+            findings.append(Finding(f"column {name} of {table.source} is no date and is not read: {error.what}", 1))
     days = {name: _whole_days(frame[name].iloc[rows], stamps[name]) for name in stamps}
     at = np.stack([stamps[name] + days[name] * rules.day_ends * _DAY for name in chosen]).max(axis=0)
     dated = np.stack(list(stamps.values())).max(axis=0)
@@ -146,7 +153,8 @@ def _read(table: TextTable, rules: TextRules, findings: list[Finding]) -> pd.Dat
         spans = [f"{str(a)[:10]}..{str(b)[:10]}" for a, b in zip(stamps["start_date"], stamps["end_date"], strict=True)]
     places = [f"{where} row {r + 1} ({span})" for r, span in zip(rows, spans, strict=True)]
     return pd.DataFrame({
-        "content": contents, "at": at, "dated": dated, "whole_day": whole_day, "source": table.source, "place": places,
+        "content": contents, "at": at, "dated": dated, "stated": latest_stated(contents), "whole_day": whole_day,
+        "source": table.source, "place": places,
     })  # fmt: skip
 
 

@@ -119,6 +119,8 @@ def read_table(path: Path) -> pd.DataFrame:
         raise FileError(f"can't be read: {error}", where=str(path)) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"is no CSV table: {str(error).strip()}", where=str(path)) from None
+    except ValueError as error:
+        raise DataError(f"is no Parquet table: {str(error).strip()}", where=str(path)) from None
 
 
 def parse_times(cells: pd.Series, where: str) -> Times:

@@ -65,7 +65,7 @@ class ChimeraConfig(Config):
         elif self.fusion is not None and self.fusion.kind != "none":
             raise ConfigError(
                 f"there is one stream ({schema.anchor}), nothing to fuse by {self.fusion.kind!r}",
-                where="model.fusion", fix="give texts (data.text.path), or leave the fusion out",
+                where="model.fusion", fix="give texts (data.text.path), or --fusion none",
             )  # fmt: skip
         else:
             chosen = self._part("fusion", "none")
@@ -106,7 +106,9 @@ class ChimeraConfig(Config):
         if config.residual and text is not None:
             if not chosen_fusion.anchored:
                 raise ConfigError(
-                    f"residual needs an anchored fusion, {chosen_fusion.kind!r} is none", where="model.residual"
+                    f"residual needs an anchored fusion, {chosen_fusion.kind!r} is none",
+                    where="model.residual",
+                    fix="--no-residual, or another fusion",
                 )
             text_head = nn.Linear(widths[ANCHOR], schema.horizon, bias=False)
         return Chimera(config, series, text, fusion, final, head, text_head)

@@ -10,7 +10,15 @@ from plait.core.console import Progress, say
 from plait.core.files import write_file, write_json
 from plait.data.windows import ForecastData
 from plait.runs.acceptance import Acceptance, accept, closed, ends_in_series_stage, without_fusion
-from plait.runs.assemble import accelerator_for, build_data, build_model, is_fused, stages_for, start_from_ridge
+from plait.runs.assemble import (
+    accelerator_for,
+    build_data,
+    build_model,
+    check_anchor_learns,
+    is_fused,
+    stages_for,
+    start_from_ridge,
+)
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, write_splits, write_start
 from plait.runs.forecasts import page_samples, write_predictions
@@ -18,7 +26,7 @@ from plait.runs.scores import SCORED, Rivals, against_rivals, baseline_scores, s
 from plait.training.checkpoint import read_folder, write_folder
 from plait.training.evaluate import Scores, evaluate
 from plait.training.loop import Trainer
-from plait.training.state import Trained, Weights
+from plait.training.state import Trained, Weights, copy_weights
 
 
 def fit(
@@ -49,6 +57,7 @@ def fit(
     accelerator.init_trackers("tensorboard")
     task = config.task.build()
     training = stages_for(config.training, model, is_fused(model))
+    check_anchor_learns(training, model, strength is not None)
     write_splits(folder, data)
     seconds = config.max_hours * 3600 if config.max_hours else None
     alone = None
@@ -56,7 +65,8 @@ def fit(
         trained = Trainer(model, task, data, training, folder, config.seed, accelerator, seconds).run()
         model.load_state_dict(trained.best)
         if is_fused(model) and config.accept == "validation":
-            alone = _anchor_weights(config, folder, data, task, trained, anchor, accelerator)
+            left = None if seconds is None else max(1.0, seconds - (time.monotonic() - began))
+            alone = _anchor_weights(config, folder, data, task, trained, anchor, accelerator, left)
     rivals = baseline_scores(task, data) if rivals is None else rivals
     result = _finish(config, folder, data, model, task, alone, rivals, accelerator)
     result["ridge_strength"] = strength
@@ -71,11 +81,13 @@ def fit(
 def warn(config: RunConfig, data: ForecastData) -> None:
     """Say what a user would want to know before a training, and not after."""
     fusion = config.model.fusion
-    if not data.schema.contexts and (fusion is None or fusion.kind != "none"):
+    if not data.schema.contexts and fusion is None:
         say(f"there is no text to read: the model is of {data.schema.anchor} alone")
     early = [str(finding) for finding in data.findings if "are used before it" in finding.what]
-    for finding in early:
-        say(f"a leak, by data.text.future_dates: keep (plait audit lists all): {finding}")
+    for words in (str(finding) for finding in data.findings if "see a text" in finding.what):
+        say(words)
+    for words in early:
+        say(f"a leak, by data.text.future_dates: keep (plait audit lists all): {words}")
 
 
 def _anchor_weights(
@@ -86,20 +98,28 @@ def _anchor_weights(
     trained: Trained,
     anchor: Path | None,
     accelerator: Any,
+    seconds: float | None,
 ) -> Weights:
-    """The weights of the anchor alone, trained through the same stages: what the added modality has to beat."""
+    """The weights of the anchor alone, trained through the same stages: what the added modality has to beat.
+
+    In residual mode no stage with text trains the series leg, so its own stage is all the training it has.
+    """
     if anchor is not None:
         return read_folder(anchor / "model")[0]["weights"]
     model = build_model(without_fusion(config), data.schema)
     names = [name for name, _ in model.named_parameters()]
-    if trained.anchor is not None and ends_in_series_stage(config.training, data.schema.anchor, names):
+    own_stage = config.model.residual or ends_in_series_stage(config.training, data.schema.anchor, names)
+    if trained.anchor is not None and own_stage:
         return trained.anchor
     start_from_ridge(model, data)
     say(f"training {data.schema.anchor} alone through the same stages, for the acceptance step")
     place = folder / "anchor"
     place.mkdir(exist_ok=True)
     stages = stages_for(config.training, model, fused=False)
-    return Trainer(model, task, data, stages, place, config.seed, accelerator).run().best
+    if not stages.stages:
+        return copy_weights(model)
+    trainer = Trainer(model, task, data, stages, place, config.seed, accelerator, seconds, inside=folder)
+    return trainer.run().best
 
 
 def _finish(

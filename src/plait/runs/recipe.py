@@ -33,6 +33,8 @@ class Recipe:
     ignored: tuple[str, ...]
     words: dict[str, dict[str, dict[str, Any]]]
     """Of `kind` fields: what other toolkits call a choice, and the fields that make it."""
+    anchor: str
+    """The leg of the model that is the residual stream."""
     usual: dict[str, dict[str, Any]]
     """What is laid over the config for a kind of data, where no size is asked for."""
     modality: str
@@ -61,7 +63,7 @@ def load_recipe(name: str) -> Recipe:
     data = yaml.parse(files("plait.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
     return Recipe(
         name, data["about"], {"recipe": name, **data["config"]}, data["sizes"], data.get("demo", {}),
-        data["aliases"], tuple(data.get("ignored", ())), data.get("words", {}), data.get("usual", {}),
+        data["aliases"], tuple(data.get("ignored", ())), data.get("words", {}), data["anchor"], data.get("usual", {}),
         data["compare"]["modality"], data["compare"]["arms"], name,
     )  # fmt: skip
 
@@ -69,7 +71,7 @@ def load_recipe(name: str) -> Recipe:
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one tree over another; a part whose `kind` changes is replaced, lists are replaced whole."""
     out = dict(copy.deepcopy(dict(base)))
-    if "kind" in over and over["kind"] != out.get("kind"):
+    if "kind" in over and not _same(over, out):
         out = {}
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(out.get(key), str):
@@ -97,7 +99,19 @@ def start_config(recipe: Recipe, size: str | None, overrides: Overrides) -> dict
         return raw
     trial = merge(raw, {})
     choose_kinds(trial, recipe, overrides)
-    return merge(raw, recipe.usual.get(trial["data"]["kind"], {}))
+    usual = recipe.usual.get((trial.get("data") or {}).get("kind", ""), {})
+    # What is usual goes with its own anchor: its stages may lean on how that leg starts.
+    named = merge(raw, usual)
+    choose_kinds(named, recipe, overrides)
+    parts = usual.get("model", {})
+    kept = all(_same(named["model"][leg], parts[leg]) for leg in parts if leg == recipe.anchor)
+    return merge(raw, usual) if kept else raw
+
+
+def _same(part: Any, other: Any) -> bool:
+    """Whether two parts, or names of kinds, are of one kind; `-` and `_` are the same."""
+    kinds_named = [str(p.get("kind") if isinstance(p, Mapping) else p).replace("-", "_") for p in (part, other)]
+    return kinds_named[0] == kinds_named[1]
 
 
 def put(raw: dict[str, Any], path: str, value: Any) -> None:
@@ -114,7 +128,7 @@ def put(raw: dict[str, Any], path: str, value: Any) -> None:
             inner = {}
         node[step] = inner
         node = inner
-    if leaf == "kind" and node.get("kind") != value:
+    if leaf == "kind" and not _same(node, value):
         node.clear()
     node[leaf] = value
 

@@ -80,7 +80,11 @@ class Run:
         if frame is not None:
             source = self.config.data
             if source.kind != "csv":
-                source = CsvConfig(path="", time=getattr(source, "time", "date"), text=source.text)
+                settle: dict[str, Any] = {"duplicates": "last", "gaps": "insert"} if source.kind == "time_mmd" else {}
+                source = CsvConfig(path="", time=getattr(source, "time", "date"), text=source.text, **settle)
+            if texts is not None and self.fitted.left_out:
+                names = ", ".join(self.fitted.left_out)
+                print(f"the run left out the texts of {names}: give the others alone", file=sys.stderr)
             # By name: the columns of a new table may stand in any order, with others among them.
             table = source.model_copy(update={"targets": list(self.schema.variates)}).of_frames(frame, texts)
             if texts is None and self.schema.contexts and self.config.model.fusion.kind != "none":

@@ -45,6 +45,7 @@ class Trainer:
         seed: int,
         accelerator: Any,
         max_seconds: float | None = None,
+        inside: Path | None = None,
     ) -> None:
         self.task, self.data, self.config, self.folder, self.seed = task, data, config, folder, seed
         self.accelerator = accelerator
@@ -58,6 +59,8 @@ class Trainer:
         self.deadline = time.monotonic() + max_seconds if max_seconds else None
         self.saved_at = time.monotonic()
         self.log = folder / "metrics.jsonl"
+        # A training inside a run (its anchor's) is resumed with the run, and has curves of its own.
+        self.run_folder, self.prefix = inside or folder, f"{folder.name}/" if inside else ""
 
     def run(self) -> Trained:
         """Train every stage, from the newest checkpoint if there is one."""
@@ -229,8 +232,8 @@ class Trainer:
             file.write(json.dumps(entry) + "\n")
             file.flush()
             self.position.log_bytes = file.tell()
-        flat = {f"train/{entry['event']}/{name}": value for name, value in entry.get("train", {}).items()}
-        flat |= {name: entry[name] for name in ("val", "lr") if name in entry}
+        flat = {f"{self.prefix}train/{entry['event']}/{name}": value for name, value in entry.get("train", {}).items()}
+        flat |= {f"{self.prefix}{name}": entry[name] for name in ("val", "lr") if name in entry}
         self.accelerator.log(flat, step=self.position.step)
 
     def _late(self) -> bool:
@@ -247,7 +250,7 @@ class Trainer:
         if due or stop:
             self._save()
         if stop:
-            signals.check(f"go on with: plait train --resume {self.folder}")
+            signals.check(f"go on with: plait train --resume {self.run_folder}")
 
     def _save(self) -> None:
         if not self.main:

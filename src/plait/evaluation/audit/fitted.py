@@ -33,6 +33,8 @@ def _scaler(data: ForecastData) -> Iterator[AuditFinding]:
     train = data.table.values[: data.borders.train]
     for column, name in enumerate(data.table.variates):
         known = ~np.isnan(raw[:, column])
+        if not known.any() or not np.ptp(raw[known, column]):
+            continue  # a column that stands still in every window shows no scale
         mean, sd = _recovered(raw[known, column], got[known, column])
         right = (float(np.nanmean(train[:, column])), float(np.nanstd(train[:, column])) or 1.0)
         if _same((mean, sd), right):
@@ -50,11 +52,15 @@ def _scaler(data: ForecastData) -> Iterator[AuditFinding]:
 
 
 def _pairs(data: ForecastData) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Raw values and what windows receive in their place, at the last row of every window. Shape: two of (n, v)."""
+    """Raw values and what windows receive in their place: at the last row of every window, and in the whole of each
+    split's first. Shape: two of (n, v).
+    """
     raw, got = [], []
     for split in SPLITS:
-        raw.append(data.table.values[data.origins[split]])
-        got.append(received(data, split, "series")[:, -1].double().numpy())
+        first = data.origins[split][0]
+        raw += [data.table.values[data.origins[split]], data.table.values[first + 1 - data.lookback : first + 1]]
+        series = received(data, split, "series").double().numpy()
+        got += [series[:, -1], series[0]]
     return np.concatenate(raw), np.concatenate(got)
 
 
@@ -62,8 +68,6 @@ def _recovered(raw: NDArray[np.float64], got: NDArray[np.float64]) -> tuple[floa
     """Mean and sd of the scaling (raw - mean) / sd that made `got`, by least squares."""
     centre = raw.mean()
     spread = float(((raw - centre) ** 2).sum())
-    if not spread:
-        return float(centre), 1.0
     slope = float(((raw - centre) * got).sum()) / spread
     return (float(centre - got.mean() / slope), 1 / slope) if slope else (float("nan"), float("nan"))
 

@@ -59,10 +59,20 @@ def _moments(data: ForecastData, texts: Texts) -> Times:
     """
     short = 0 < data.table.step.seconds < 86_400
     own = texts.dated + (texts.whole_day & short) * _DAY
-    stated = latest_stated(texts.contents)
+    stated = _stated(texts)
     later = stated > texts.dated.astype("datetime64[D]")
     latest: Times = np.where(later, np.maximum(own, stated + _DAY * int(short)), own)
     return latest + np.timedelta64(round(data.config.text.lag_days * 86_400), "s")
+
+
+def _stated(texts: Texts) -> Times:
+    """The latest full date that each text states, read table by table as each writes its dates."""
+    latest = texts.dated.copy()
+    sources = np.array(texts.sources, dtype=object)
+    for source in set(texts.sources):
+        rows = np.flatnonzero(sources == source)
+        latest[rows] = latest_stated([texts.contents[row] for row in rows])
+    return latest
 
 
 def _owners(data: ForecastData, texts: Texts, moments: Times) -> dict[bytes, int]:
@@ -113,7 +123,7 @@ def _key(states: NDArray[np.float32], mask: NDArray[np.bool_]) -> bytes:
 def _early(data: ForecastData, texts: Texts, moments: Times, early: dict[int, int]) -> Iterator[AuditFinding]:
     """A finding for texts that state a later date themselves, and one for those before their own date."""
     by_statement, by_date = [], []
-    latest = latest_stated(texts.contents)
+    latest = _stated(texts)
     for text in sorted(early, key=lambda text: (texts.dated[text], text)):
         origin = _day(data.table.times[early[text]])
         stated = latest[text]
