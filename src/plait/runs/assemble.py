@@ -101,9 +101,12 @@ def stages_for(training: TrainingConfig, model: nn.Module, fused: bool) -> Train
 def check_anchor_learns(training: TrainingConfig, model: nn.Module, started: bool) -> None:
     """Refuse a training that leaves the anchor's leg as random as it began."""
     anchor = getattr(model, "anchor", "")
-    names = [name for name, _ in model.named_parameters() if name.startswith((f"{anchor}.", "head."))]
+    every = [name for name, _ in model.named_parameters()]
+    names = [name for name in every if name.startswith((f"{anchor}.", "head."))]
     epochs = {stage.name: stage.epochs if training.epochs is None else training.epochs for stage in training.stages}
     globs = [glob for stage in training.stages if epochs[stage.name] for glob in stage.train]
+    if not all(any(fnmatchcase(name, glob) for name in every) for glob in globs):
+        return  # a glob that matches nothing is the loop's to tell
     if not started and not any(fnmatchcase(name, glob) for name in names for glob in globs):
         raise ConfigError(
             f"no stage trains the {anchor} leg, and it does not start from a closed form", where="training.stages",
