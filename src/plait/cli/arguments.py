@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from plait.runs.recipe import Recipe
 
 
+COMMON = "--json (one object on standard output), --debug (tracebacks)"
+"""What every verb takes."""
+
+
 def only_options(tokens: list[str], words: tuple[str, ...], valued: tuple[str, ...] = ()) -> Parsed:
     """A verb without config fields: exactly the named words, an unknown option is an error."""
     parsed = parse(tokens, valued)

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from plait.cli.arguments import only_options
+from plait.cli.arguments import COMMON, only_options
 from plait.cli.grammar import parse
 from plait.core.console import say
 from plait.core.errors import ConfigError
 
 VALUED = ("root", "only", "mirror")
-PAGE = """usage: plait data fetch [NAME] [--root FOLDER] [--only GLOB] [--mirror URL]
+PAGE = f"""usage: plait data fetch [NAME] [--root FOLDER] [--only GLOB] [--mirror URL]
 
 Without NAME: what can be fetched. A file that is there already is not fetched again; one that was cut off goes on.
 
@@ -17,7 +17,7 @@ Without NAME: what can be fetched. A file that is there already is not fetched a
 --only    files whose path matches, as in --only "*/Energy/*"; several are parted by commas
 --mirror  http or https address that the files lie under, instead of the catalogue's
 
-Everywhere: --json (one object on standard output), --debug (tracebacks)"""
+Everywhere: {COMMON}"""
 
 
 def data_fetch(tokens: list[str]) -> Any:

@@ -5,13 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from plait.cli.arguments import config_of, only_options, raw_config_of
+from plait.cli.arguments import COMMON, config_of, only_options, raw_config_of
 from plait.cli.fetch import data_fetch
 from plait.cli.verdict import tell_comparison
 from plait.core.console import say
 from plait.core.errors import ConfigError, DataError, FileError, PlaitError, suggest
-
-COMMON = "--json (one object on standard output), --debug (tracebacks)"
 
 
 def _usage(tokens: list[str], text: str) -> bool:

@@ -51,7 +51,7 @@ class PartOf:
             value = {"kind": value}
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
             raise PydanticCustomError("kind_missing", f"expects a `kind`, one of {', '.join(kinds(self.room))}")
-        kind = kind_named(self.room, value["kind"])
+        kind = kind_named(value["kind"], kinds(self.room))
         try:
             chosen = config_class(self.room, kind)
         except ConfigError as error:
@@ -121,7 +121,7 @@ def class_at(cls: type[Config], data: Any, steps: tuple[Any, ...]) -> "type[Conf
         room = part_room(field.annotation, field.metadata)
         kind = data.get("kind") if isinstance(data, Mapping) else data
         if room:
-            kind = kind_named(room, kind) if isinstance(kind, str) else None
+            kind = kind_named(kind, kinds(room)) if isinstance(kind, str) else None
             owner = config_class(room, kind) if kind in kinds(room) else None
         else:
             owner = config_of(field.annotation)

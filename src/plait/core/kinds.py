@@ -1,6 +1,7 @@
 """The registry of kinds: a room's own files, then the entry points of installed packages."""
 
 import importlib
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
@@ -29,10 +30,14 @@ def kinds(room: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def kind_named(room: str, written: str) -> str:
-    """The kind that is meant: `-` and `_` are the same, as in the names of fields."""
-    known = kinds(room)
-    return next((kind for kind in known if kind.replace("-", "_") == written.replace("-", "_")), written)
+def same_kind(one: str, other: str) -> bool:
+    """Whether two spellings name one kind: `-` and `_` are the same, as in the names of fields."""
+    return one.replace("-", "_") == other.replace("-", "_")
+
+
+def kind_named(written: str, known: Iterable[str]) -> str:
+    """The kind among the known ones that is meant, or what was written where there is none."""
+    return next((kind for kind in known if same_kind(kind, written)), written)
 
 
 @cache

@@ -30,8 +30,9 @@ class TextRules:
     """How texts are read.
 
     `content` names their column and `dates` their date columns (None: those of DATE_COLUMNS there are); `void` says
-    what is no text; `future_dates` what becomes of a text that states a later full date than its own; with
-    `day_ends` (series with steps shorter than a day) a date without a time of day counts to the end of that day.
+    what is no text; `repeats` whether equal texts under several dates are one text at the latest of them;
+    `future_dates` what becomes of a text that states a later full date than its own; with `day_ends` (series with steps
+    shorter than a day) a date without a time of day counts to the end of that day.
     """
 
     content: str = "text"

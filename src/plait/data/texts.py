@@ -101,6 +101,12 @@ def text_statistics(states: States, mask: Mask, seen: Rows) -> tuple[States, flo
     return centre.astype(np.float32), sd or 1.0
 
 
+def standardised(states: States, mask: Mask, centre: States | None, sd: float) -> States:
+    """The states as a model receives them; 0 under a False mask."""
+    centred = (states - (0.0 if centre is None else centre)) / sd
+    return np.where(mask[:, :, None], centred, 0).astype(np.float32)
+
+
 def text_tensors(
     texts: Texts,
     units: TextUnits,
@@ -112,12 +118,11 @@ def text_tensors(
     sd: float,
 ) -> TextTensors:
     """Standardise the states and lay out which of them each row of the table sees."""
-    centred = (states - (0.0 if centre is None else centre)) / sd
     slots = units.of_text.shape[1]
     return TextTensors(
         torch.from_numpy(units.of_text[rows].reshape(len(rows), -1)),
         torch.from_numpy(np.log1p(np.repeat(age, slots, axis=1)).astype(np.float32)),
-        torch.from_numpy(np.where(mask[:, :, None], centred, 0).astype(np.float32)),
+        torch.from_numpy(standardised(states, mask, centre, sd)),
         torch.from_numpy(mask),
         rows,
         texts,

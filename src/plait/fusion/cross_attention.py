@@ -12,7 +12,7 @@ from plait.core.schema import Schema
 from plait.core.tokens import Map, Notes, Tokens, anchored
 from plait.nn.attention import Attention, check_heads
 from plait.nn.block import FeedForward
-from plait.nn.contexts import Contexts
+from plait.nn.contexts import Contexts, beside_null
 
 
 class CrossAttentionConfig(Config):
@@ -68,8 +68,7 @@ class CrossAttention(nn.Module):
             return anchor
         context = self.contexts(contexts)
         present = context.present[:, None]
-        keys = torch.cat([self.null.expand(context.x.shape[0], -1, -1), self.norm_key(context.x)], dim=1)
-        mask = torch.cat([present, context.mask], dim=1)
+        keys, mask = beside_null(self.null, Tokens(self.norm_key(context.x), context.mask))
         explain = notes is not None and notes.explain
         update, used = self.attention(self.norm_query(anchor.x), keys, mask, weights=explain)
         fused = anchor.x + self.drop(update)

@@ -12,7 +12,7 @@ from plait.core.schema import Schema
 from plait.core.tokens import Map, Notes, Tokens, anchored
 from plait.nn.attention import Attention, check_heads
 from plait.nn.block import Stack
-from plait.nn.contexts import Contexts
+from plait.nn.contexts import Contexts, beside_null
 from plait.nn.gate import Gate, GateName, gate_entropy
 from plait.nn.pool import masked_mean
 
@@ -88,8 +88,7 @@ class LatentGate(nn.Module):
             return anchor
         context = self.contexts(contexts)
         present = context.present[:, None]
-        keys = torch.cat([self.null.expand(context.x.shape[0], -1, -1), self.norm_key(context.x)], dim=1)
-        mask = torch.cat([present, context.mask], dim=1)
+        keys, mask = beside_null(self.null, Tokens(self.norm_key(context.x), context.mask))
         query = self.norm_query(anchor.x)
         answer, used = self.attention(query, keys, mask, weights=notes is not None and notes.explain)
         latent = self.blocks(Tokens(answer, anchor.mask)).x

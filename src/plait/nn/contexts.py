@@ -3,10 +3,19 @@
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from plait.core.tokens import Tokens
 from plait.nn.pool import join
+
+
+def beside_null(null: Tensor, keys: Tokens) -> Tokens:
+    """A learned null token before the keys; it is present only beside real ones.
+
+    Shape: `null` (1, 1, d), `keys` (b, m, d) -> (b, 1 + m, d).
+    """
+    x = torch.cat([null.expand(keys.x.shape[0], -1, -1), keys.x], dim=1)
+    return Tokens(x, torch.cat([keys.present[:, None], keys.mask], dim=1))
 
 
 class Contexts(nn.Module):

@@ -65,7 +65,7 @@ def _part(path: str, part: PartOf, default: Any, meaning: str) -> Iterator[Field
         default = {"kind": default}
     known = tuple(kinds(part.room))
     kind = default.get("kind") if isinstance(default, Mapping) else None
-    kind = kind_named(part.room, kind) if isinstance(kind, str) else None
+    kind = kind_named(kind, known) if isinstance(kind, str) else None
     shown = kind or part.usual
     yield FieldInfo(f"{path}.kind", "one of " + ", ".join(known), kind, meaning, known, usual=shown)
     if shown in known:

@@ -11,6 +11,7 @@ from typing import Any
 from plait.core import yaml
 from plait.core.config import validate
 from plait.core.errors import ConfigError, suggest
+from plait.core.kinds import kind_named, same_kind
 from plait.core.yaml import Written
 from plait.runs.config import RunConfig
 from plait.runs.fields import FieldInfo, walk
@@ -101,17 +102,17 @@ def start_config(recipe: Recipe, size: str | None, overrides: Overrides) -> dict
     choose_kinds(trial, recipe, overrides)
     usual = recipe.usual.get((trial.get("data") or {}).get("kind", ""), {})
     # What is usual goes with its own anchor: its stages may lean on how that leg starts.
-    named = merge(raw, usual)
-    choose_kinds(named, recipe, overrides)
-    parts = usual.get("model", {})
-    kept = all(_same(named["model"][leg], parts[leg]) for leg in parts if leg == recipe.anchor)
-    return merge(raw, usual) if kept else raw
+    laid = merge(raw, usual)
+    trial = merge(laid, {})
+    choose_kinds(trial, recipe, overrides)
+    leg = usual.get("model", {}).get(recipe.anchor)
+    return laid if leg is None or _same(trial["model"][recipe.anchor], leg) else raw
 
 
 def _same(part: Any, other: Any) -> bool:
-    """Whether two parts, or names of kinds, are of one kind; `-` and `_` are the same."""
-    kinds_named = [str(p.get("kind") if isinstance(p, Mapping) else p).replace("-", "_") for p in (part, other)]
-    return kinds_named[0] == kinds_named[1]
+    """Whether two parts, or names of kinds, are of one kind."""
+    one, two = (str(p.get("kind") if isinstance(p, Mapping) else p) for p in (part, other))
+    return same_kind(one, two)
 
 
 def put(raw: dict[str, Any], path: str, value: Any) -> None:
@@ -194,7 +195,7 @@ def choose_kinds(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> O
         path, kind = paths[number], _as_typed(names.fields[paths[number]], waiting.pop(number)[1])
         choices = names.fields[path].choices
         if kind is not None:
-            kind = next((known for known in choices if known.replace("-", "_") == kind.replace("-", "_")), kind)
+            kind = kind_named(kind, choices)
         if kind is not None and kind not in choices:
             # What follows on the command line stands above what a word means.
             waiting = [*_meant(recipe, path, kind, choices), *waiting]

@@ -80,8 +80,7 @@ class Run:
         if frame is not None:
             source = self.config.data
             if source.kind != "csv":
-                settle: dict[str, Any] = {"duplicates": "last", "gaps": "insert"} if source.kind == "time_mmd" else {}
-                source = CsvConfig(path="", time=getattr(source, "time", "date"), text=source.text, **settle)
+                source = CsvConfig(path="", text=source.text, **source.new_table)
             if texts is not None and self.fitted.left_out:
                 names = ", ".join(self.fitted.left_out)
                 print(f"the run left out the texts of {names}: give the others alone", file=sys.stderr)

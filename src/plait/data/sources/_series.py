@@ -1,7 +1,7 @@
 """The fields all series sources share, and how they find, cut and join what they read."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -53,6 +53,9 @@ class TextConfig(Config):
 
 class SeriesConfig(Config):
     """What every series source has."""
+
+    new_table: ClassVar[dict[str, str]] = {}
+    """Fields by which a user's new table of such data is read as `csv`."""
 
     rows: int | None = Field(None, ge=3)
     """Use the last rows of the series only, this many; unset: all."""

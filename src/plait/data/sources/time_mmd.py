@@ -45,7 +45,7 @@ class TimeMmdTextConfig(TextConfig):
 class TimeMmdConfig(SeriesConfig):
     """One domain of Time-MMD: numerical/<domain>/<domain>.csv and textual/<domain>/<domain>_{report,search}.csv."""
 
-    time: ClassVar[str] = "end_date"
+    new_table: ClassVar[dict[str, str]] = {"time": "end_date", "duplicates": "last", "gaps": "insert"}
 
     kind: Literal["time_mmd"] = "time_mmd"
     root: str

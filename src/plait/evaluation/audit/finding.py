@@ -1,5 +1,6 @@
 """What an audit finds, and what it has proved."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from plait.core.tokens import Batch
 from plait.data.windows import ForecastData
 
 Severity = Literal["leak", "suspect"]
@@ -45,15 +47,18 @@ class Checked:
     findings: tuple[AuditFinding, ...] = ()
 
 
+def batches(data: ForecastData, split: str) -> Iterator[Batch]:
+    """Every window of a split, in order, as the model receives it."""
+    rows = data.rows(split)
+    for start in range(0, len(rows), CHUNK):
+        yield data.batch(split, rows[start : start + CHUNK])
+
+
 def received(data: ForecastData, split: str, name: str) -> torch.Tensor:
     """An input of every window of a split, as the model receives it."""
-    rows = data.rows(split)
-    parts = [data.batch(split, rows[i : i + CHUNK]).inputs[name] for i in range(0, len(rows), CHUNK)]
-    return torch.cat(parts)
+    return torch.cat([batch.inputs[name] for batch in batches(data, split)])
 
 
 def origin_rows(data: ForecastData, split: str) -> NDArray[np.int64]:
     """The row each window of a split is made at, as its batch names it."""
-    rows = data.rows(split)
-    parts = [data.batch(split, rows[i : i + CHUNK]).info["row"] for i in range(0, len(rows), CHUNK)]
-    return torch.cat(parts).numpy()
+    return torch.cat([batch.info["row"] for batch in batches(data, split)]).numpy()

@@ -59,8 +59,8 @@ def _pairs(data: ForecastData) -> tuple[NDArray[np.float64], NDArray[np.float64]
     for split in SPLITS:
         first = data.origins[split][0]
         raw += [data.table.values[data.origins[split]], data.table.values[first + 1 - data.lookback : first + 1]]
-        series = received(data, split, "series").double().numpy()
-        got += [series[:, -1], series[0]]
+        series = received(data, split, "series")
+        got += [series[:, -1].double().numpy(), series[0].double().numpy()]
     return np.concatenate(raw), np.concatenate(got)
 
 

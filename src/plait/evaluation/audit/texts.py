@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from plait.core.schema import SPLITS
 from plait.data.dated_texts import latest_stated
 from plait.data.table import Texts
-from plait.data.texts import encode, text_units
+from plait.data.texts import encode, standardised, text_units
 from plait.data.windows import ForecastData
-from plait.evaluation.audit.finding import CHUNK, AuditFinding, Checked
+from plait.evaluation.audit.finding import AuditFinding, Checked, batches
 from plait.features.calendar import Times
 from plait.features.stated_dates import stated_dates
 
@@ -29,7 +29,8 @@ def check_texts(data: ForecastData) -> list[Checked]:
     if data.text is None:
         return [Checked("text availability", "the model receives no text")]
     texts = data.text.texts
-    moments = _moments(data, texts)
+    stated = _stated(texts)
+    moments = _moments(data, texts, stated)
     owners = _owners(data, texts, moments)
     early: dict[int, int] = {}
     seen: set[int] = set()
@@ -44,7 +45,7 @@ def check_texts(data: ForecastData) -> list[Checked]:
             seen.add(text)
             if moments[text] > data.table.times[origin]:
                 early.setdefault(text, origin)
-    findings = [*_early(data, texts, moments, early), *_later_stated(texts, sorted(seen))]
+    findings = [*_early(data, texts, stated, moments, early), *_later_stated(texts, sorted(seen))]
     if strange:
         words = "windows receive a text state that is of no text of the table"
         findings.append(AuditFinding("leak", "text availability", words, tuple(strange)))
@@ -52,14 +53,13 @@ def check_texts(data: ForecastData) -> list[Checked]:
     return [Checked("text availability", did, tuple(findings))]
 
 
-def _moments(data: ForecastData, texts: Texts) -> Times:
+def _moments(data: ForecastData, texts: Texts, stated: Times) -> Times:
     """From when each text may be known: its own latest date or a later full date that it states, and the lag.
 
     Where steps are shorter than a day, a date without a time of day is over at its end.
     """
     short = 0 < data.table.step.seconds < 86_400
     own = texts.dated + (texts.whole_day & short) * _DAY
-    stated = _stated(texts)
     later = stated > texts.dated.astype("datetime64[D]")
     latest: Times = np.where(later, np.maximum(own, stated + _DAY * int(short)), own)
     return latest + np.timedelta64(round(data.config.text.lag_days * 86_400), "s")
@@ -67,7 +67,7 @@ def _moments(data: ForecastData, texts: Texts) -> Times:
 
 def _stated(texts: Texts) -> Times:
     """The latest full date that each text states, read table by table as each writes its dates."""
-    latest = texts.dated.copy()
+    latest = np.empty_like(texts.dated)
     sources = np.array(texts.sources, dtype=object)
     for source in set(texts.sources):
         rows = np.flatnonzero(sources == source)
@@ -78,11 +78,8 @@ def _stated(texts: Texts) -> Times:
 def _owners(data: ForecastData, texts: Texts, moments: Times) -> dict[bytes, int]:
     """Which text each state is of: of those that share it, the first that was there."""
     units = text_units(texts, data.config.text)
-    embedder = data.embedder
-    assert data.text is not None
-    states, mask, _ = encode(units.distinct, data.config.text, embedder, None, None)
-    centre = 0.0 if data.fitted.text_centre is None else data.fitted.text_centre
-    kept = np.where(mask[:, :, None], (states - centre) / data.fitted.text_sd, 0).astype(np.float32)
+    states, mask, _ = encode(units.distinct, data.config.text, data.embedder, None, None)
+    kept = standardised(states, mask, data.fitted.text_centre, data.fitted.text_sd)
     holders: dict[int, list[int]] = defaultdict(list)
     for text, row in enumerate(units.of_text[:-1]):
         for unit in row[row >= 0]:
@@ -101,9 +98,7 @@ def _received_texts(data: ForecastData, owners: dict[bytes, int]) -> Iterator[tu
     assert data.text is not None
     length = data.text.states.shape[1]
     for split in SPLITS:
-        rows = data.rows(split)
-        for start in range(0, len(rows), CHUNK):
-            batch = data.batch(split, rows[start : start + CHUNK])
+        for batch in batches(data, split):
             states = batch.inputs["text"].unflatten(1, (-1, length))
             masks = batch.inputs["text_mask"].unflatten(1, (-1, length))
             states = torch.where(masks[..., None], states, 0.0)
@@ -120,15 +115,17 @@ def _key(states: NDArray[np.float32], mask: NDArray[np.bool_]) -> bytes:
     return mask.tobytes() + states.tobytes()
 
 
-def _early(data: ForecastData, texts: Texts, moments: Times, early: dict[int, int]) -> Iterator[AuditFinding]:
+def _early(
+    data: ForecastData, texts: Texts, stated: Times, moments: Times, early: dict[int, int]
+) -> Iterator[AuditFinding]:
     """A finding for texts that state a later date themselves, and one for those before their own date."""
     by_statement, by_date = [], []
-    latest = _stated(texts)
     for text in sorted(early, key=lambda text: (texts.dated[text], text)):
         origin = _day(data.table.times[early[text]])
-        stated = latest[text]
-        if stated > texts.dated[text].astype("datetime64[D]"):
-            by_statement.append(f"{texts.places[text]} states {_day(stated)} and is used from the origin {origin}")
+        if stated[text] > texts.dated[text].astype("datetime64[D]"):
+            by_statement.append(
+                f"{texts.places[text]} states {_day(stated[text])} and is used from the origin {origin}"
+            )
         else:
             by_date.append(
                 f"{texts.places[text]} is available {_day(moments[text])} and is used from the origin {origin}"
