@@ -182,7 +182,7 @@ def test_null_token_lets_a_position_decline() -> None:
     assert torch.equal(x[mask], given["series"].x[mask])
 
 
-LATENT = {"latent_dim": 28, "heads": HEADS, "gate_hidden": 23}
+LATENT = {"latent_dim": 28, "heads": HEADS, "gate_hidden": 23, "depth": 1}
 
 
 def latent_gate(tokens: list[Tensor], context: list[Tensor], w: Weights, fields: dict[str, Any]) -> list[Any]:

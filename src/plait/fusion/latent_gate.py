@@ -26,8 +26,8 @@ class LatentGateConfig(Config):
     """Width in which the anchor asks and the context answers; unset: the smallest width of the streams."""
     heads: int = Field(4, ge=1)
     """Attention heads, of the blocks after it too; they divide the latent width."""
-    depth: int = Field(1, ge=0)
-    """Self-attention blocks over the answers, in the latent width; 0 leaves them out."""
+    depth: int = Field(0, ge=0)
+    """Self-attention blocks over the answers, in the latent width; with one anchor token such a block has one key."""
     gate: GateName = "mlp"
     """Of the answer and the anchor token: `mlp` and `linear` give a value a feature, `token_scalar` one a token;
     `global_scalar` is one learned value for all."""
