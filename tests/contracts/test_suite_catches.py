@@ -17,7 +17,7 @@ from plait.encoders.text import Text, TextConfig
 from plait.heads.forecast import Forecast, ForecastConfig
 from plait.models.chimera import Chimera, ChimeraConfig
 from plait.nn.attention import Attention, check_heads
-from plait.nn.contexts import Contexts
+from plait.nn.contexts import Contexts, segments
 from plait.nn.pool import masked_mean
 from plait.testing import check_encoder, check_fusion, check_head, check_model, fusion
 from plait.testing.attention import ATTENTION
@@ -92,6 +92,7 @@ class Operator(nn.Module):
             update = update + torch.where(present.any(dim=1), 0.0, torch.nan)[:, None, None] * 0
         update = self.change(self.drop(update), anchor, contexts, present)
         if notes is not None:
+            self.keys = (("null", 1), *segments(contexts))
             self.note(notes, update, used, Tokens(anchor.x, anchor.mask & present))
         kept = anchor.x + update
         if fault not in ("update without context", "NaN without keys"):
@@ -157,9 +158,20 @@ class Operator(nn.Module):
         size = square.mean(dim=(1, 2))
         notes.add_loss("size", size / size.shape[0] if fault == "loss that is a mean" else size)
         if used is not None and fault != "no map":
-            notes.maps["attention"] = Map(self.show(used), ("row", "head", "token", "null + context token"))
+            notes.maps["attention"] = Map(self.show(used), ("row", "head", "token", "context token"), self.named())
         if used is not None and fault == "gate above 1":
             notes.maps["gate"] = Map(1 + torch.sigmoid(update), ("row", "token", "feature"))
+
+    def named(self) -> tuple[tuple[str, int], ...]:
+        """The keys with the faults that act on their names."""
+        match self.fault:
+            case "keys without names":
+                return ()
+            case "keys in another order":
+                return tuple(reversed(self.keys))
+            case "no null token":
+                return self.keys[1:]
+        return self.keys
 
     def show(self, used: Tensor) -> Tensor:
         """The map with the faults that act on it."""
@@ -201,6 +213,8 @@ FUSION_FAULTS = {
     "map is NaN": "explain_agrees",
     "map not normalised": "attention_weights_sum_to_one",
     "map without mask": "absent_keys_weigh_nothing",
+    "keys without names": "absent_keys_weigh_nothing",
+    "keys in another order": "absent_keys_weigh_nothing",
     "one query for all": "attention_is_shown",
     "no map": "attention_is_shown",
     "loss that is a mean": "own_losses_are_sums_over_rows",

@@ -151,9 +151,12 @@ def test_attention_map_equals_the_formula_and_names_its_axes() -> None:
     weights = dict(module.named_parameters())
     notes = Notes(explain=True)
     module(given, notes)
-    values, axes = notes.maps["attention"]
+    values, axes, keys = notes.maps["attention"]
     assert values.shape == (3, HEADS, 5, 1 + 7 + 11)
-    assert axes == ("row", "head", "series token", "null + context token")
+    assert (axes, keys) == (
+        ("row", "head", "series token", "null + dated + tabular token"),
+        (("null", 1), ("dated", 7), ("tabular", 11)),
+    )
     present = torch.cat([torch.ones(3, 1, dtype=torch.bool), given["dated"].mask, given["tabular"].mask], dim=1)
     for row in (0, 1):
         assert (values[row][..., ~present[row]] == 0).all()
@@ -229,7 +232,7 @@ def test_latent_gate_equals_its_formula(gate: str, form: str, depth: int) -> Non
     weights = dict(module.named_parameters())
     x, mask = module(given, Notes())
     shown = module(given, notes).x
-    gates, axes = notes.maps["gate"]
+    gates, axes, _ = notes.maps["gate"]
     assert axes == ("row", "series token", "feature")
     for row in range(3):
         present = [i for i in range(5) if mask[row, i]]

@@ -33,10 +33,15 @@ class Tokens(NamedTuple):
 
 
 class Map(NamedTuple):
-    """A labelled tensor the model looked with: attention weights, gates. `axes` names each axis."""
+    """A labelled tensor the model looked with: attention weights, gates. `axes` names each axis, rows first.
+
+    `keys` says of attention what stands along the last axis, in order: a stream, or what the operator adds (`null`,
+    `latent`), and its number of places.
+    """
 
     values: Tensor
     axes: tuple[str, ...]
+    keys: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass
@@ -50,6 +55,17 @@ class Notes:
     explain: bool = False
     maps: dict[str, Map] = field(default_factory=dict)
     losses: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def attention(self, name: str, weights: Tensor | None, queries: str, keys: tuple[tuple[str, int], ...]) -> None:
+        """Note attention weights (b, h, n, m) as `attention` or `attention.<name>`; nothing where there are none."""
+        if weights is not None:
+            axes = ("row", "head", f"{queries} token", " + ".join(stream for stream, _ in keys) + " token")
+            self.maps[f"attention.{name}" if name else "attention"] = Map(weights, axes, keys)
+
+    def include(self, inner: "Notes", where: str) -> None:
+        """Take over what a part inside said; its maps and losses are named `<name>.<where>`."""
+        self.maps |= {f"{name}.{where}": found for name, found in inner.maps.items()}
+        self.losses |= {f"{name}.{where}": found for name, found in inner.losses.items()}
 
     def add_loss(self, name: str, rows: Tensor) -> None:
         """Note a loss by what each row adds to it. Shape: `rows` (b,). The sum is float32 also under half precision."""

@@ -9,10 +9,10 @@ from torch import nn
 
 from plait.core.config import Config
 from plait.core.schema import Schema
-from plait.core.tokens import Map, Notes, Tokens, anchored
+from plait.core.tokens import Notes, Tokens, anchored
 from plait.nn.attention import Attention, check_heads
 from plait.nn.block import FeedForward
-from plait.nn.contexts import Contexts, beside_null
+from plait.nn.contexts import Contexts, beside_null, segments
 
 
 class CrossAttentionConfig(Config):
@@ -74,6 +74,6 @@ class CrossAttention(nn.Module):
         fused = anchor.x + self.drop(update)
         if self.feed_forward is not None and self.norm_feed is not None:
             fused = fused + self.drop(self.feed_forward(self.norm_feed(fused)))
-        if notes is not None and used is not None:
-            notes.maps["attention"] = Map(used, ("row", "head", f"{self.anchor} token", "null + context token"))
+        if notes is not None:
+            notes.attention("", used, self.anchor, (("null", 1), *segments(contexts)))
         return Tokens(torch.where(present[..., None], fused, anchor.x), anchor.mask)

@@ -5,14 +5,14 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from plait.core.config import Config
 from plait.core.schema import Schema
 from plait.core.tokens import Map, Notes, Tokens, anchored
 from plait.nn.attention import Attention, check_heads
 from plait.nn.block import Stack
-from plait.nn.contexts import Contexts, beside_null
+from plait.nn.contexts import Contexts, beside_null, segments
 from plait.nn.gate import Gate, GateName, gate_entropy
 from plait.nn.pool import masked_mean
 
@@ -59,8 +59,9 @@ class LatentGate(nn.Module):
 
     latent = blocks(Attn(q = norm(x), kv = [null ; norm(c)])), c the context tokens, each stream through a projection to
     the latent width; proj = MLP, in the form `residual` with a last layer of 0; g = sigmoid(gate([latent ; norm(x)])).
-    Shape: (b, n, d) -> (b, n, d). Maps `attention` (b, h, n, 1 + m), key 0 is the null token, and `gate` (b, n, d) or
-    (b, n, 1), 0 where nothing enters. Own losses `gate_l1` and `gate_entropy`, where their weights are not 0.
+    Shape: (b, n, d) -> (b, n, d). Maps `attention` (b, h, n, 1 + m), key 0 is the null token; `attention.block<i>`
+    (b, h, n, n); `gate` (b, n, d) or (b, n, 1), 0 where nothing enters. Own losses `gate_l1` and `gate_entropy`, where
+    their weights are not 0.
     Mask: the anchor's; absent keys weigh exactly 0; the null token competes only beside real tokens, and a row
     without any returns the anchor exactly.
     Source: the design document of `chimera`, sections 3.2 and 3.3, with the anchor as the query.
@@ -91,17 +92,18 @@ class LatentGate(nn.Module):
         keys, mask = beside_null(self.null, Tokens(self.norm_key(context.x), context.mask))
         query = self.norm_query(anchor.x)
         answer, used = self.attention(query, keys, mask, weights=notes is not None and notes.explain)
-        latent = self.blocks(Tokens(answer, anchor.mask)).x
+        latent = self.blocks(Tokens(answer, anchor.mask), notes, segments({self.anchor: anchor})).x
         logits = self.gate(torch.cat([latent, query], dim=-1))
         share = torch.sigmoid(logits)
         update = self.down(self.drop(nn.functional.gelu(self.up(latent))))
         kept = anchor.x if self.config.closed else (1 - share) * anchor.x
         if notes is not None:
-            self._note(notes, used, Tokens(logits, anchor.mask & present))
+            notes.attention("", used, self.anchor, (("null", 1), *segments(contexts)))
+            self._note(notes, Tokens(logits, anchor.mask & present))
         return Tokens(torch.where(present[..., None], kept + share * update, anchor.x), anchor.mask)
 
-    def _note(self, notes: Notes, used: Tensor | None, gate: Tokens) -> None:
-        """The gate's losses, means over the present tokens and the features of each row, and both maps if asked for."""
+    def _note(self, notes: Notes, gate: Tokens) -> None:
+        """The gate's losses, means over the present tokens and the features of each row, and its map if asked for."""
         logits, mask = gate.x.to(torch.promote_types(gate.x.dtype, torch.float32)), gate.mask
         share = torch.sigmoid(logits)
         if self.config.gate_l1:
@@ -109,7 +111,6 @@ class LatentGate(nn.Module):
         if self.config.gate_entropy:
             entropy = masked_mean(Tokens(gate_entropy(logits), mask)).mean(dim=-1)
             notes.add_loss("gate_entropy", self.config.gate_entropy * entropy)
-        if used is not None:
-            axes = "row", f"{self.anchor} token"
-            notes.maps["attention"] = Map(used, ("row", "head", axes[1], "null + context token"))
-            notes.maps["gate"] = Map(torch.where(mask[..., None], share, 0.0), (*axes, "feature"))
+        if notes.explain:
+            axes = ("row", f"{self.anchor} token", "feature")
+            notes.maps["gate"] = Map(torch.where(mask[..., None], share, 0.0), axes)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plait.core.tokens import Tokens
+from plait.core.tokens import Notes, Tokens
 from plait.nn.attention import Attention
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
@@ -57,15 +57,18 @@ class Block(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.pre = norm == "pre"
 
-    def forward(self, tokens: Tokens, bias: Tensor | None = None) -> Tokens:
-        """The tokens after one block, with the same mask."""
+    def forward(
+        self, tokens: Tokens, bias: Tensor | None = None, weights: bool = False
+    ) -> tuple[Tokens, Tensor | None]:
+        """The tokens after one block, with the same mask, and the attention weights (b, h, n, n) if asked for."""
         x, mask = tokens
         seen = self.norm1(x) if self.pre else x
-        x = x + self.drop(self.attention(seen, seen, mask, bias)[0])
+        update, used = self.attention(seen, seen, mask, bias, weights)
+        x = x + self.drop(update)
         if not self.pre:
             x = self.norm1(x)
         x = x + self.drop(self.feed_forward(self.norm2(x) if self.pre else x))
-        return Tokens(x if self.pre else self.norm2(x), mask)
+        return Tokens(x if self.pre else self.norm2(x), mask), used
 
 
 class Stack(nn.Module):
@@ -85,11 +88,17 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads, hidden, dropout, activation, norm) for _ in range(depth))
         self.norm = nn.LayerNorm(dim) if depth else nn.Identity()
 
-    def forward(self, tokens: Tokens) -> Tokens:
-        """The tokens after all blocks. Content of absent tokens is set to 0 first, so that it is never read."""
+    def forward(self, tokens: Tokens, notes: Notes | None = None, keys: tuple[tuple[str, int], ...] = ()) -> Tokens:
+        """The tokens after all blocks. Content of absent tokens is set to 0 first, so that it is never read.
+
+        Where notes ask for maps, the weights of each block go there as `attention.block<i>`; `keys` names the tokens.
+        """
         if not self.blocks:
             return tokens
+        explain = notes is not None and notes.explain
         tokens = Tokens(torch.where(tokens.mask[..., None], tokens.x, 0.0), tokens.mask)
-        for block in self.blocks:
-            tokens = block(tokens)
+        for number, block in enumerate(self.blocks):
+            tokens, used = block(tokens, weights=explain)
+            if notes is not None:
+                notes.attention(f"block{number}", used, " + ".join(stream for stream, _ in keys), keys)
         return Tokens(self.norm(tokens.x), tokens.mask)

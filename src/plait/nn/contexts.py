@@ -9,6 +9,11 @@ from plait.core.tokens import Tokens
 from plait.nn.pool import join
 
 
+def segments(streams: Mapping[str, Tokens]) -> tuple[tuple[str, int], ...]:
+    """What stands along the token axis once streams are joined in the order of their names: (stream, places)."""
+    return tuple((name, streams[name].x.shape[1]) for name in sorted(streams))
+
+
 def beside_null(null: Tensor, keys: Tokens) -> Tokens:
     """A learned null token before the keys; it is present only beside real ones.
 

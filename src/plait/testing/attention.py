@@ -7,7 +7,7 @@ import torch
 
 from plait.core.errors import ConfigError
 from plait.core.schema import Schema
-from plait.core.tokens import Notes
+from plait.core.tokens import Map, Notes
 from plait.nn.attention import Attention
 from plait.testing.case import Tensors, distance, gradients, law, learn, require
 from plait.testing.streams import FusionCase
@@ -58,15 +58,22 @@ def attention_weights_sum_to_one(case: FusionCase) -> None:
 
 @law
 def absent_keys_weigh_nothing(case: FusionCase) -> None:
-    """In every row at least as many keys weigh exactly 0 as tokens of the stream attended to are absent."""
+    """A map names its keys, stream by stream; those of absent tokens weigh exactly 0 for every query."""
     inputs = case.sample()
-    absent = {name: (~inputs[f"{name}_mask"]).sum(dim=1) for name in case.schema.streams}
-    anchor = absent.pop(case.schema.anchor)
-    least = torch.minimum(anchor, torch.stack(list(absent.values())).sum(dim=0)) if absent else anchor
-    for name, values in attention_maps(case, inputs).items():
-        zeros = (values == 0).sum(dim=-1).amin(dim=(1, 2))
-        what = f"{name} gives exactly 0 to {zeros.tolist()} keys of each row, at least {least.tolist()} are absent"
-        require(bool((zeros >= least).all()), what)
+    for name, found in shown_attention(case, inputs).items():
+        places = found.values.shape[-1]
+        named = sum(count for _, count in found.keys)
+        require(named == places, f"{name} has {places} keys, it names {named}: {found.keys}")
+        for (stream, count), weights in zip(
+            found.keys, found.values.split([n for _, n in found.keys], dim=-1), strict=True
+        ):
+            if stream in case.schema.streams:
+                mask = inputs[f"{stream}_mask"]
+                require(
+                    count == mask.shape[1], f"{name} has {count} keys of {stream}, which has {mask.shape[1]} tokens"
+                )
+                most = float(torch.where(mask[:, None, None], 0.0, weights.detach()).abs().max())
+                require(most == 0, f"{name} gives {most:.2g} to an absent token of {stream}, it must be exactly 0")
 
 
 def one_context(case: FusionCase) -> Schema:
@@ -81,14 +88,19 @@ def one_context(case: FusionCase) -> Schema:
 
 
 def attention_maps(case: FusionCase, inputs: Tensors) -> Tensors:
+    """The weights of every attention of a trained operator."""
+    return {name: found.values for name, found in shown_attention(case, inputs).items()}
+
+
+def shown_attention(case: FusionCase, inputs: Tensors) -> dict[str, Map]:
     """The maps of a trained operator whose name begins with `attention`; none asked of one without an Attention."""
     if not any(isinstance(module, Attention) for module in case.trained().modules()):
         return {}
     notes = Notes(explain=True)
     case.run(case.trained(), inputs, notes)
-    found = {name: each.values for name, each in notes.maps.items() if name.startswith("attention")}
+    found = {name: each for name, each in notes.maps.items() if name.startswith("attention")}
     require(found, f"the maps are {sorted(notes.maps)}, none is named attention")
-    for name, values in found.items():
+    for name, (values, _, _) in found.items():
         require(values.dim() == 4, f"map {name} has {values.dim()} axes, attention has (row, head, query, key)")
     return found
 

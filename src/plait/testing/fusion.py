@@ -34,7 +34,7 @@ def check_fusion(
 ) -> None:
     """Hold a fusion operator, ours or yours, to the contract of every fusion.
 
-    `config` is a `Config` with `kind`, the class variable `anchored`, for anchored kinds the property `closed`, and
+    `config` is a `Config` with `kind`, `anchored`, for anchored kinds the property `closed`, and
     `build(schema)`, which returns `forward({name: Tokens}, notes=None) -> Tokens` with the attribute `dim`. Every law
     is a function of this module or of `attention`, `laws` and `graphs` beside it, and its docstring says what it holds:
 
@@ -154,8 +154,10 @@ def mixed_presence_agrees(case: FusionCase) -> None:
 def no_context_returns_the_anchor(case: FusionCase) -> None:
     """An anchored kind returns the anchor bit for bit in a row without context: at the start and after training,
     in evaluation and in training, with contexts absent or left out, beside rows that have context.
+
+    A config with `keeps_anchor = False` says that its kind changes the anchor there too, as a function of it alone.
     """
-    if not case.anchored:
+    if not case.keeps_anchor:
         return
     inputs, contexts = case.sample(), case.schema.contexts
     want = case.anchor(inputs)

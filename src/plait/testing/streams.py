@@ -25,6 +25,13 @@ class FusionCase(Case):
         """Whether the operator says that it returns the anchor's tokens."""
         return bool(getattr(self.config, "anchored", False))
 
+    @property
+    def keeps_anchor(self) -> bool:
+        """Whether an anchored operator returns the anchor itself in a row without context; one that does not says so
+        by `keeps_anchor = False` of its config.
+        """
+        return self.anchored and bool(getattr(self.config, "keeps_anchor", True))
+
     def tokens(self, name: str) -> int:
         """How many tokens a stream has in the samples."""
         if name == self.schema.anchor:
