@@ -91,5 +91,7 @@ def type_words(annotation: Any) -> str:
         return f"list of {type_words(inner[0])}"
     if config_of(annotation):
         return "mappings"
+    if origin is dict:
+        return f"mapping to {type_words(inner[1])}"
     names = {int: "integer", float: "number", str: "text", bool: "true or false"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

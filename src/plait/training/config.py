@@ -1,8 +1,8 @@
 """The fields of a training."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from plait.core.config import Config
 
@@ -49,6 +49,8 @@ class TrainingConfig(Config):
     """Decay a step of an exponential moving average of the weights, which is then what is scored and kept; 0: none."""
     patience: int = Field(5, ge=1)
     """Epochs without a better validation score before a stage ends."""
+    modality_dropout: float | dict[str, float] = 0.0
+    """Share of train rows in which a context modality is hidden whole: one rate, or {name: rate}; never the anchor."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision."""
     trackers: list[str] = ["tensorboard"]
@@ -63,3 +65,11 @@ class TrainingConfig(Config):
     """Checkpoints kept."""
     stages: list[StageConfig] = Field([StageConfig(name="all")], min_length=1)
     """Stages in order; each begins with the best weights of the one before."""
+
+    @field_validator("modality_dropout", mode="before")
+    @classmethod
+    def _are_rates(cls, value: Any) -> Any:
+        rates = list(value.values()) if isinstance(value, dict) else [value]
+        if not all(isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate < 1 for rate in rates):
+            raise ValueError("expects a rate from 0 to below 1, or {modality: rate}")
+        return {name: float(rate) for name, rate in value.items()} if isinstance(value, dict) else float(value)

@@ -23,6 +23,7 @@ from plait.core.tokens import Batch
 from plait.training.checkpoint import Checkpoints, load_optimizer, optimizer_tensors, rng_state, set_rng_state
 from plait.training.config import StageConfig, TrainingConfig
 from plait.training.evaluate import evaluate
+from plait.training.modality_dropout import ModalityDropout
 from plait.training.stages import build_optimizer, learning_rate, select
 from plait.training.state import Position, Trained, Weights, copy_weights
 
@@ -51,6 +52,7 @@ class Trainer:
         self.accelerator = accelerator
         self.bare, self.required = model, cast(Model, model).required
         self.model: nn.Module = accelerator.prepare(model)
+        self.hide = ModalityDropout(config.modality_dropout, data, seed)
         self.main = bool(accelerator.is_main_process)
         self.checkpoints = Checkpoints(folder / "checkpoints", config.keep)
         self.position = Position()
@@ -148,7 +150,8 @@ class Trainer:
     def _step(self, rows: NDArray[np.int64], stage: StageConfig) -> dict[str, float]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         parts = [part[rank::world] for part in np.array_split(rows, min(self.config.accumulate, len(rows)))]
-        batches = [self._seen(self.data.batch("train", part), stage) for part in parts]
+        epoch = self.position.epoch
+        batches = [self._seen(self.hide(self.data.batch("train", p), p, stage.name, epoch), stage) for p in parts]
         weights = self._global_weights(batches, len(rows))
         losses = dict.fromkeys(weights, 0.0)
         self.optimizer.zero_grad(set_to_none=True)
