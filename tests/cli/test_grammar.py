@@ -23,6 +23,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "number": st.floats(1e-6, 0.99) | st.just(1e-3),
     "text": TEXT,
     "true or false": st.booleans(),
+    "number or mapping to number": st.dictionaries(st.sampled_from(["text", "tabular"]), st.floats(0.1, 0.9)),
     "list of text": st.lists(TEXT, max_size=3),
     "list of number": st.lists(st.floats(0.1, 0.9), min_size=3, max_size=3),
 }
@@ -158,7 +159,8 @@ FAULTS: dict[str, str] = {
     "--data ETTh3": "data.kind: no kind 'ETTh3' (did you mean ETT",
     "--fusion cross_atention": "model.fusion.kind: no kind 'cross_atention' (did you mean cross_attention?)",
     "--fusion {a": "model.fusion.kind: no kind '{a' (there is add, ",
-    "--fusion-heads 2 --fusion flim": "model.fusion.kind: no kind 'flim' (there is add, ",
+    "--fusion-heads 2 --fusion zzz": "model.fusion.kind: no kind 'zzz' (there is add, ",
+    "--fusion flim": "model.fusion.kind: no kind 'flim' (did you mean film?)",
     "--fusion": "--model.fusion.kind needs a value",
     "--seed": "--seed needs a value",
     "--seed=": "--seed needs a value",

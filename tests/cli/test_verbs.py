@@ -290,6 +290,13 @@ USAGE: dict[str, str] = {
     "compare chimera --pred-len 7 --data.kind csv --data.path good.csv": "data: the data have no text",
     "compare chimera --seeds 0": "--seeds: '0' is no count",
     "compare chimera --seeds ²": "--seeds: '²' is no count",
+    "compare chimera --fusions": "--fusions needs a value",
+    "compare chimera --fusions add,concta": "--fusions: no fusion of kind 'concta' (did you mean concat?)",
+    "compare chimera --fusions none": "--fusions: 'none' is the anchor's arm, which is always there (leave it out)",
+    "compare chimera --fusion none --fusions all": "--fusions: the recipe's own fusion is 'none', so there is no",
+    "compare chimera --fusions all --pred-len 7 --data.kind csv --data.path good.csv": "data: the data have no text",
+    "compare chimera --out a --resume a_folder": "--out is of a new comparison, --resume of one that began (give one",
+    "train chimera --fusions all": "no field --fusions (did you mean ",
     "evaluate": "expects RUN, got nothing",
     "evaluate a_folder --splt val": "no option --splt (did you mean split?)",
     "evaluate a_folder --split train": "--split: no split 'train' (there is test, val)",
@@ -523,6 +530,21 @@ def test_a_full_folder_is_never_overwritten(run: Trained, plait: Command) -> Non
             said.err == f"plait: {run.folder}: is there already and is not empty (give a new --out, or --resume it)\n"
         )
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
+
+
+def test_fusion_kinds_are_compared_and_gone_on_with(plait: Command) -> None:
+    line = ("compare", "chimera", "--size", "tiny", "--data.weeks", 420, "--train-epochs", 1, "--device", "cpu")
+    asked = (*line, "--seeds", 1, "--trackers", "[]", "--fusions", "low-rank")
+    said = plait(*asked, "--out", "out", "--json")
+    assert said.code == 0, said.err
+    assert [each["kind"] for each in said.data["fusions"]] == ["latent_gate", "low_rank"]
+    assert said.data == {"folder": "out", **json.loads(Path("out/fusions.json").read_text())}
+    assert "3 trainings: anchor, latent_gate, low_rank, 1 seeds each; about " in said.err
+    assert said.err.count("test mse ") == 4, "one line a training, and the table"
+    again = plait(*asked, "--resume", "out")
+    assert again.code == 0, again.err
+    assert again.out.count("test mse ") == 1
+    assert "no placebo is among these arms" in again.out
 
 
 def test_a_finished_run_is_resumed_to_the_same_numbers(run: Trained, plait: Command) -> None:

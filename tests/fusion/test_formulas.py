@@ -115,11 +115,19 @@ def cross_attention_feed_forward(x: Tensor, context: list[Tensor], w: Weights) -
     return y + w["feed_forward.down.weight"] @ F.gelu(inner)
 
 
+def film(x: Tensor, context: list[Tensor], w: Weights, hidden: int = D) -> Tensor:
+    assert len(w["film.up.bias"]) == hidden
+    out = layers(sum(context) / len(context), w, "film", F.gelu)
+    return torch.stack([(1 + out[i]) * x[i] + out[D + i] for i in range(D)])
+
+
 FORMULAS: dict[str, tuple[str, dict[str, object], Callable[[Tensor, list[Tensor], Weights], Tensor]]] = {
     "none": ("none", {}, lambda x, context, w: x),
     "add": ("add", {}, add),
     "concat": ("concat", {}, concat),
     "concat, seed": ("concat", {"form": "seed"}, concat_seed),
+    "film": ("film", {}, film),
+    "film, hidden": ("film", {"hidden": 23}, lambda x, context, w: film(x, context, w, 23)),
     "low_rank": ("low_rank", {"rank": 3}, low_rank),
     "cross_attention": ("cross_attention", {"heads": HEADS}, cross_attention),
     "cross_attention, hidden": ("cross_attention", {"heads": HEADS, "hidden": 23}, cross_attention_feed_forward),
@@ -306,6 +314,72 @@ def test_only_the_last_layer_of_the_projection_starts_at_zero() -> None:
     assert zero == ["down.weight"]
     open_form: Any = config_class("fusion", "latent_gate")(**LATENT, form="convex").build(SCHEMA)
     assert (open_form.down.weight != 0).any()
+
+
+def gmu(x: Tensor, means: dict[str, Tensor], w: Weights, form: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """(fused token, gate of each context) of one anchor token, feature by feature; `means` has the present contexts."""
+    fused, gates = torch.zeros_like(x), {name: torch.zeros_like(x) for name in means}
+    for i in range(D):
+        logits = {}
+        for name, mean in means.items():
+            given = torch.cat([norm(x, w, "norm"), norm(mean, w, f"norms.{name}")])
+            logits[name] = float(w[f"score.{name}.weight"][i] @ given + w[f"score.{name}.bias"][i])
+        if form == "residual":
+            fused[i] = x[i]
+            shares = {name: 1 / (1 + math.exp(-logit)) for name, logit in logits.items()}
+        else:
+            total = 1 + sum(math.exp(logit) for logit in logits.values())
+            fused[i] = math.tanh(float(w["own.weight"][i] @ x)) / total
+            shares = {name: math.exp(logit) / total for name, logit in logits.items()}
+        for name, share in shares.items():
+            fused[i] += share * math.tanh(float(w[f"value.{name}.weight"][i] @ means[name]))
+            gates[name][i] = share
+    return fused, gates
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["residual", "arevalo"])
+@pytest.mark.parametrize("left_out", [(), ("dated",), ("tabular",), ("dated", "tabular")])
+def test_gmu_equals_its_formula(form: str, left_out: tuple[str, ...]) -> None:
+    module, notes = part("gmu", form=form), Notes(explain=True)
+    given = {name: tokens for name, tokens in streams().items() if name not in left_out}
+    if "dated" in given:  # row 1 has `tabular` alone
+        given["dated"].mask[1], given["dated"].x[1] = False, math.nan
+    x, mask = module(given, notes)
+    assert torch.equal(x, module(given).x)
+    contexts = [name for name in ("dated", "tabular") if name not in left_out]
+    assert {name: found.axes for name, found in notes.maps.items()} == {
+        f"gate.{name}": ("row", "series token", "feature") for name in contexts
+    }
+    weights, zero = dict(module.named_parameters()), torch.zeros(D, dtype=torch.float64)
+    for row in range(3):
+        seen = {name: given[name].x[row][given[name].mask[row]] for name in contexts}
+        means = {name: sum(tokens) / len(tokens) for name, tokens in seen.items() if len(tokens)}
+        assert list(means) == [name for name in contexts if row == 0 or (row == 1 and name == "tabular")]
+        for i in range(5):
+            anchor = given["series"].x[row, i]
+            want, gates = gmu(anchor, means, weights, form) if mask[row, i] else (zero, {})
+            torch.testing.assert_close(x[row, i], want, atol=1e-10, rtol=1e-10)
+            for name in contexts:
+                got = notes.maps[f"gate.{name}"].values[row, i]
+                torch.testing.assert_close(got, gates.get(name, zero), atol=1e-10, rtol=1e-10)
+                assert name in gates or (got == 0).all()
+
+
+@torch.no_grad()
+def test_gmu_of_one_context_is_the_unit_of_the_paper() -> None:
+    module, given = part("gmu", form="arevalo"), streams()
+    w, (fused, mask) = dict(module.named_parameters()), module({name: given[name] for name in ("series", "dated")})
+    for row in (0, 1):
+        mean = given["dated"].x[row][given["dated"].mask[row]].mean(dim=0)
+        for i in range(5):
+            if mask[row, i]:
+                x = given["series"].x[row, i]
+                # U gives the context's share, so that its negative gives the anchor's.
+                both = torch.cat([norm(x, w, "norm"), norm(mean, w, "norms.dated")])
+                z = torch.sigmoid(-w["score.dated.weight"] @ both - w["score.dated.bias"])
+                want = z * torch.tanh(w["own.weight"] @ x) + (1 - z) * torch.tanh(w["value.dated.weight"] @ mean)
+                torch.testing.assert_close(fused[row, i], want, atol=1e-10, rtol=1e-10)
 
 
 def test_an_absent_anchor_stream_is_refused_by_name() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from plait.cli.arguments import COMMON, config_of, only_options, raw_config_of
 from plait.cli.fetch import data_fetch
-from plait.cli.verdict import tell_comparison
+from plait.cli.verdict import tell_comparison, tell_fusions
 from plait.core.console import say
 from plait.core.errors import ConfigError, DataError, FileError, PlaitError, suggest
 
@@ -125,16 +125,28 @@ def _split(name: str) -> str:
 
 
 def compare(tokens: list[str]) -> Any:
-    """Train the arms and print the verdict."""
-    if _usage(tokens, "compare RECIPE [--seeds N] [--out FOLDER | --resume FOLDER] [--size ...] [fields]"):
+    """Train the arms and print the verdict, or rank the fusion kinds."""
+    if _usage(
+        tokens,
+        "compare RECIPE [--seeds N] [--fusions all|KIND,KIND] [--out FOLDER | --resume FOLDER]\n"
+        "                   [--size ...] [fields]\n\n"
+        "Trains the anchor alone, fused and placebo arms; the verdict says whether the modality helps.\n"
+        "--fusions: trains the recipe with each kind of fusion in turn, brought to the size of its own kind where one\n"
+        "has a width to set; parameters, time and memory stand beside the error. No placebo is among these arms: they\n"
+        "rank the kinds, and the verdict on the modality comes from plait compare without --fusions.",
+    ):
         return {}
-    parsed, recipe, config = config_of(tokens, valued=("seeds", "out", "resume"))
+    parsed, recipe, config = config_of(tokens, valued=("seeds", "fusions", "out", "resume"))
     seeds = _count(parsed.options.get("seeds", "3"), "--seeds")
+    if {"out", "resume"} <= set(parsed.options):
+        raise ConfigError("--out is of a new comparison, --resume of one that began", fix="give one of the two")
     from plait.evaluation.compare import Comparison, Plan
+    from plait.evaluation.fusions import FusionComparison, named_kinds
     from plait.report.page import write_report
     from plait.runs.folder import check_same, new_folder, new_or_nothing, write_start
 
     plan = Plan(config, recipe.modality, recipe.arms, tuple(range(config.seed, config.seed + seeds)))
+    kinds = named_kinds(parsed.options["fusions"]) if "fusions" in parsed.options else None
     resume = parsed.options.get("resume")
     if resume:
         folder = Path(resume)
@@ -144,11 +156,15 @@ def compare(tokens: list[str]) -> Any:
     with nullcontext() if resume else new_or_nothing(folder):
         if not resume:
             write_start(folder, config)
-        comparison = Comparison(plan, folder)
+        comparison = Comparison(plan, folder) if kinds is None else FusionComparison(plan, kinds, folder)
         say(f"folder: {folder} (go on with the same command and --resume {folder})")
         result = comparison.run()
-    tell_comparison(result)
-    say(f"report: {write_report(folder)}")
+    if kinds is None:
+        tell_comparison(result)
+        say(f"report: {write_report(folder)}")
+    else:
+        tell_fusions(result)
+        say(f"figures: {folder / 'fusions.json'}")
     return {"folder": str(folder), **result}
 
 
@@ -164,6 +180,21 @@ def audit(tokens: list[str]) -> Any:
     from plait.cli.audit import audit_verb
 
     return audit_verb(tokens)
+
+
+def explain(tokens: list[str]) -> Any:
+    """Write what a run's model looked at."""
+    if _usage(
+        tokens,
+        "explain RUN [--split test|val|train] [--raw] [--device auto|cpu|cuda|mps]\n\n"
+        "Writes attention and gates of every window into RUN/explain/SPLIT, checks them, and says whether the\n"
+        "attention is faithful and what each modality adds. --raw explains the model before acceptance\n"
+        "(RUN/explain/SPLIT-raw). Exit code 4 where a check fails.",
+    ):
+        return {}
+    from plait.cli.explain import explain_verb
+
+    return explain_verb(tokens)
 
 
 def _count(text: str, option: str) -> int:
@@ -289,6 +320,6 @@ def doctor(tokens: list[str]) -> Any:
 
 
 __all__ = [
-    "audit", "compare", "data_check", "data_fetch", "data_list", "demo", "doctor", "embed", "evaluate", "init",
-    "predict", "report", "train",
+    "audit", "compare", "data_check", "data_fetch", "data_list", "demo", "doctor", "embed", "evaluate", "explain",
+    "init", "predict", "report", "train",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A comparison in words: the table of arms and the verdict."""
+"""A comparison in words: the table of arms and the verdict, or the table of fusion kinds."""
 
 from typing import Any
 
@@ -29,3 +29,54 @@ def tell_comparison(result: dict[str, Any]) -> None:
 
 def _share(decisions: list[bool]) -> str:
     return f"{sum(decisions)} of {len(decisions)} seeds"
+
+
+def tell_fusions(result: dict[str, Any]) -> None:
+    """Print the fusion kinds for people, the lowest test error first, with what each costs."""
+    seeds, default = len(result["seeds"]), result["default"]
+    say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} windows, {seeds} seeds), before acceptance")
+    say(f"budget: the {result['budget']} parameters of the recipe's own fusion, {default}")
+    head = (
+        "fusion",
+        "error",
+        f"against {default}",
+        "against the anchor",
+        "kept",
+        "parameters",
+        "whole model",
+        "ms",
+        "MiB",
+    )
+    rows = [_anchor_row(result["anchor"])]
+    for each in sorted(result["fusions"], key=lambda each: each["error"]["mean"]):
+        size = "" if each["label"] == "matched" else f", {each['label']}: x{each['ratio']:.2f}"
+        rows.append((
+            each["kind"], _error(each["error"]), _change(each["against_default"]), _change(each["against_anchor"]),
+            f"{sum(each['accepted'])}/{len(each['accepted'])}", f"{each['parameters']}{size}",
+            *_cost(each),
+        ))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for each in result["left_out"]:
+        say(f"left out: {each['kind']}: {each['reason']}")
+    say("kept: seeds that validation accepts; ms: an optimiser step; MiB: the peak of a forward and backward pass")
+    say("no placebo is among these arms: they rank the kinds, the verdict comes from plait compare without --fusions")
+
+
+def _anchor_row(anchor: dict[str, Any]) -> tuple[str, ...]:
+    return ("anchor alone", _error(anchor["error"]), "", "", "", str(anchor["parameters"]), *_cost(anchor))
+
+
+def _cost(facts: dict[str, Any]) -> tuple[str, str, str]:
+    return str(facts["total_parameters"]), f"{facts['train_ms']:.1f}", f"{facts['peak_mib']:.1f}"
+
+
+def _error(found: dict[str, Any]) -> str:
+    return f"{found['mean']:.4f}" + ("" if found["low"] is None else f" [{found['low']:.4f}, {found['high']:.4f}]")
+
+
+def _change(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    return f"{found['value']:+.1%}" + ("" if found["low"] is None else f" [{found['low']:+.1%}, {found['high']:+.1%}]")

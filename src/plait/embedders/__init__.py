@@ -35,3 +35,6 @@ class Embedder(Protocol):
         Shape: states (n, l, e), mask (n, l), with l = `length(max_tokens)`.
         Mask: the present states of a text come first; an empty text has none; what is absent is 0.
         """
+
+    def pieces(self, texts: Sequence[str], max_tokens: int) -> list[list[str]]:
+        """What each present state of `encode` stands for, in words: as many pieces a text as its mask has True."""

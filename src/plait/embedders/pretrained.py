@@ -14,6 +14,7 @@ from pydantic import Field
 from plait.core.config import Config
 from plait.core.errors import ConfigError, FileError
 from plait.embedders._folder import folder_revision, model_folder
+from plait.embedders._pieces import spelled
 
 BATCH = 32
 
@@ -83,6 +84,18 @@ class Pretrained:
                 states[row, :count] = found[:count]
                 mask[row, :count] = True
         return states, mask
+
+    def pieces(self, texts: Sequence[str], max_tokens: int) -> list[list[str]]:
+        """The letters of each text's first `max_tokens` tokens, a piece a token; special tokens by their own names."""
+        found = []
+        for text, ids in zip(texts, self._ids(texts, max_tokens), strict=True):
+            names = self._tokenizer.convert_ids_to_tokens(ids)
+            if ids and self._tokenizer.is_fast:
+                plain = text.encode("utf-8", "replace").decode()
+                cut: Any = {"truncation": True, "max_length": max_tokens, "return_offsets_mapping": True}
+                names = spelled(plain, names, self._tokenizer(plain, **cut)["offset_mapping"])
+            found.append(names)
+        return found
 
     def _ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Token ids; none for a text that is empty, white space, or has no token but the special ones."""

@@ -111,3 +111,8 @@ class Tfidf:
         if len(texts):
             states[:, 0] = self._vectorizer.transform(texts).toarray()
         return states, np.any(states, axis=2)
+
+    def pieces(self, texts: Sequence[str], max_tokens: int) -> list[list[str]]:
+        """Each whole text as one piece; none for a text without a known word."""
+        known = self.encode(texts, max_tokens)[1][:, 0]
+        return [[text] if some else [] for text, some in zip(texts, known, strict=True)]

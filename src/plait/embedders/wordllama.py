@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from plait.core.config import Config
 from plait.core.errors import FileError
+from plait.embedders._pieces import spelled
 
 
 class WordLlamaConfig(Config):
@@ -73,13 +74,21 @@ class WordLlama:
         Shape: states (n, max_tokens, 256), mask (n, max_tokens).
         Mask: an empty text has no token; states beyond a text's end are 0.
         """
-        self._tokenizer.enable_truncation(max_tokens)
         states = np.zeros((len(texts), max_tokens, self.dim), dtype=np.float32)
         mask = np.zeros((len(texts), max_tokens), dtype=bool)
-        # The tokenizer takes no lone surrogates, and gives white space a token.
-        plain = [text.encode("utf-8", "replace").decode() if text.strip() else "" for text in texts]
-        for row, encoding in enumerate(self._tokenizer.encode_batch(plain, add_special_tokens=False)):
+        for row, (_, encoding) in enumerate(self._cut(texts, max_tokens)):
             ids = encoding.ids
             states[row, : len(ids)] = self._table[ids]
             mask[row, : len(ids)] = True
         return states, mask
+
+    def pieces(self, texts: Sequence[str], max_tokens: int) -> list[list[str]]:
+        """The letters of each text's first `max_tokens` tokens, a piece a token."""
+        return [spelled(text, found.tokens, found.offsets) for text, found in self._cut(texts, max_tokens)]
+
+    def _cut(self, texts: Sequence[str], max_tokens: int) -> list[tuple[str, Any]]:
+        """Each text as the tokenizer reads it, and its first `max_tokens` tokens; none for white space."""
+        self._tokenizer.enable_truncation(max_tokens)
+        # The tokenizer takes no lone surrogates, and gives white space a token.
+        plain = [text.encode("utf-8", "replace").decode() if text.strip() else "" for text in texts]
+        return list(zip(plain, self._tokenizer.encode_batch(plain, add_special_tokens=False), strict=True))

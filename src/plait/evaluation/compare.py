@@ -21,7 +21,7 @@ from plait.data.windows import ForecastData
 from plait.evaluation.verdict import Arm, verdict
 from plait.objectives.bootstrap import Bootstrap, RowScores, enough
 from plait.runs.acceptance import Acceptance, accept
-from plait.runs.assemble import build_data, build_model, stages_for
+from plait.runs.assemble import build_data, build_model, is_fused, stages_for
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit, warn
 from plait.runs.folder import check_data, read_json, write_splits
@@ -41,6 +41,9 @@ ARMS = {
 }
 """What each arm is, beside the baselines."""
 
+Raw = dict[str, dict[str, list[Scores]]]
+"""Per-row scores before acceptance: by arm, then by split, one entry a seed."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -57,41 +60,87 @@ class Plan:
         return validate(RunConfig, merge(base, self.arms[arm]), f"arm {arm}")
 
 
-class Comparison:
-    """Trains the arms of a plan into a folder, one run folder each; what is finished there is not done again."""
+class Trainings:
+    """Trains the arms of a plan into a folder, one run folder each; what is finished there is not done again.
 
-    def __init__(self, plan: Plan, folder: Path, table: Any = None) -> None:
-        self.plan, self.folder = plan, folder
-        self.table = plan.config.data.read() if table is None else table
-        self.data = self._data(plan.config)
-        if self.plan.modality not in self.data.schema.contexts:
+    All arms share one reading of the data, the splits, the task and the scores of the cheap rivals. `parameters` counts
+    those of each arm's model, before acceptance, once it has been trained or read.
+    Errors: ConfigError where the data lack the modality, DataError where they are not those the folder began with.
+    """
+
+    def __init__(self, config: RunConfig, modality: str, folder: Path, table: Any = None) -> None:
+        self.config, self.folder = config, folder
+        self.table = config.data.read() if table is None else table
+        self.data = self._read(config)
+        if modality not in self.data.schema.contexts:
             raise ConfigError(
-                f"the data have no {plan.modality}, so there is nothing to compare", where="data",
+                f"the data have no {modality}, so there is nothing to compare", where="data",
                 fix="give data.text.path, or use plait train, which prints the baselines",
             )  # fmt: skip
         check_data(folder, self.data)
         write_splits(folder, self.data)
-        self.task: Any = plan.config.task.build()
+        self.task: Any = config.task.build()
         self.rivals = baseline_scores(self.task, self.data)
         self.parameters: dict[str, int] = {}
 
-    def _data(self, config: RunConfig) -> ForecastData:
+    def run(self, plan: Plan) -> Raw:
+        """Say what is to come, train what is not trained yet, and return the scores of every arm and seed."""
+        self._announce(plan)
+        raw: Raw = {arm: {split: [] for split in SCORED} for arm in plan.arms}
+        for seed in plan.seeds:
+            for arm in plan.arms:
+                scores = self._train(plan, arm, seed)
+                for split in SCORED:
+                    raw[arm][split].append(scores[split])
+        return raw
+
+    def decide(self, raw: Raw, arm: str) -> list[Acceptance]:
+        """Whether each seed of an arm is kept against the anchor of the same seed, by validation."""
+        if self.config.accept == "always":
+            return [Acceptance(True, "accept: always")] * len(raw[arm]["val"])
+        pairs = zip(raw[arm]["val"], raw["anchor"]["val"], strict=True)
+        return [accept(fused, anchor, self.task.score, self.data.horizon) for fused, anchor in pairs]
+
+    def rows(self, seeds: list[Scores]) -> RowScores:
+        """The task's per-row scores over seeds. Shape: total (s, n), count (n,)."""
+        return RowScores(np.stack([s[self.task.score] for s in seeds]), seeds[0]["n"])
+
+    def arm(self, name: str, tests: list[Scores]) -> Arm:
+        """A line of the comparison: an arm's scores on test over its seeds."""
+        return Arm(name, self.rows(tests), len(tests), ARMS.get(name, ""), self.parameters.get(name, 0))
+
+    def facts(self, seeds: tuple[int, ...]) -> dict[str, Any]:
+        """What every table of this comparison says of itself: metric and unit, recipe, seeds, test windows, block."""
+        return {
+            "metric": self.task.metric,
+            "unit": "standardised by the train rows",
+            "recipe": self.config.recipe,
+            "seeds": list(seeds),
+            "windows": len(self.data.rows("test")),
+            "block": 2 * self.data.horizon,
+        }
+
+    def bootstrap(self, seeds: int) -> Bootstrap | None:
+        """The resamples of test windows and seeds that all arms share, None where there are fewer than 4 blocks."""
+        rows, block = len(self.data.rows("test")), 2 * self.data.horizon
+        return Bootstrap(rows, block, seeds) if enough(rows, block) else None
+
+    def _read(self, config: RunConfig) -> ForecastData:
         # One reading serves every arm: an encoder that has no use for the prior does not look at it.
         model = config.model.model_copy(update={"series": config.model.series.model_copy(update={"prior": True})})
         return build_data(config.model_copy(update={"model": model}), self.table)
 
-    def announce(self) -> None:
+    def _announce(self, plan: Plan) -> None:
         """Say what to know of the data, how many trainings there will be and how long they take, from a few steps."""
-        warn(self.plan.config, self.data)
-        seconds = sum(self._seconds(arm) for arm in self.plan.arms) * len(self.plan.seeds)
-        count = len(self.plan.arms) * len(self.plan.seeds)
-        arms, seeds = ", ".join(self.plan.arms), len(self.plan.seeds)
+        warn(plan.config, self.data)
+        seconds = sum(self._seconds(plan, arm) for arm in plan.arms) * len(plan.seeds)
+        count, arms, seeds = len(plan.arms) * len(plan.seeds), ", ".join(plan.arms), len(plan.seeds)
         say(f"{count} trainings: {arms}, {seeds} seeds each; about {clock(seconds)} at most")
 
-    def _seconds(self, arm: str) -> float:
-        config = self.plan.of(arm, self.plan.seeds[0])
+    def _seconds(self, plan: Plan, arm: str) -> float:
+        config = plan.of(arm, plan.seeds[0])
         model = build_model(config, self.data.schema)
-        training = stages_for(config.training, model, getattr(model, "text", None) is not None)
+        training = stages_for(config.training, model, is_fused(model))
         epochs = sum(s.epochs if training.epochs is None else training.epochs for s in training.stages)
         rows = self.data.rows("train")
         if not epochs:
@@ -106,27 +155,15 @@ class Comparison:
             times.append(time.monotonic() - began)
         return min(times) * 1.4 * epochs * -(-len(rows) // training.batch_size)
 
-    def run(self) -> dict[str, Any]:
-        """Train what is not trained yet, score everything, write compare.json and return it."""
-        self.announce()
-        raw: dict[str, dict[str, list[Scores]]] = {arm: {s: [] for s in SCORED} for arm in self.plan.arms}
-        for seed in self.plan.seeds:
-            for arm in self.plan.arms:
-                scores = self._train(arm, seed)
-                for split in SCORED:
-                    raw[arm][split].append(scores[split])
-        decisions = {arm: self._decide(raw, arm) for arm in self.plan.arms if arm in ("fused", "placebo")}
-        result = self._result(raw, decisions)
-        write_json(self.folder / "compare.json", result)
-        return result
-
-    def _train(self, arm: str, seed: int) -> dict[str, Scores]:
+    def _train(self, plan: Plan, arm: str, seed: int) -> dict[str, Scores]:
         folder = self.folder / "arms" / f"{arm}-seed{seed}"
-        config = self.plan.of(arm, seed)
+        config = plan.of(arm, seed)
         if not (folder / "metrics.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
-            data = self._data(config) if arm == "placebo" else self.data
-            anchor = self.folder / "arms" / f"anchor-seed{seed}" if arm in ("fused", "placebo") else None
+            fusion = config.model.fusion
+            data = self.data if config.data == self.config.data else self._read(config)
+            alone = fusion is not None and fusion.kind == "none"
+            anchor = None if alone else self.folder / "arms" / f"anchor-seed{seed}"
             result = fit(config, folder, data=data, rivals=self.rivals, anchor=anchor)
             error = result["raw"]["test"][self.task.metric]
             say(f"  {arm}, seed {seed}: test {self.task.metric} {error:.4f}, {clock(result['total_s'])}")
@@ -134,45 +171,45 @@ class Comparison:
         stored = load_file(folder / "scores.safetensors")
         return {split: {name: stored[f"raw.{split}.{name}"] for name in ("se", "ae", "n")} for split in SCORED}
 
-    def _decide(self, raw: Mapping[str, Mapping[str, list[Scores]]], arm: str) -> list[Acceptance]:
-        if self.plan.config.accept == "always":
-            return [Acceptance(True, "accept: always")] * len(self.plan.seeds)
-        pairs = zip(raw[arm]["val"], raw["anchor"]["val"], strict=True)
-        return [accept(fused, anchor, self.task.score, self.data.horizon) for fused, anchor in pairs]
 
-    def _rows(self, seeds: list[Scores]) -> RowScores:
-        return RowScores(np.stack([s[self.task.score] for s in seeds]), seeds[0]["n"])
+class Comparison:
+    """The arms of a plan, trained into a folder, beside the cheap rivals, and the verdict over them."""
 
-    def _arms(
-        self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[Acceptance]]
-    ) -> list[Arm]:
-        arms = []
+    def __init__(self, plan: Plan, folder: Path, table: Any = None) -> None:
+        self.plan, self.folder = plan, folder
+        self.trainings = Trainings(plan.config, plan.modality, folder, table)
+
+    def run(self) -> dict[str, Any]:
+        """Train what is not trained yet, score everything, write compare.json and return it."""
+        raw = self.trainings.run(self.plan)
+        decisions = {arm: self.trainings.decide(raw, arm) for arm in self.plan.arms if arm in ("fused", "placebo")}
+        result = self._result(raw, decisions)
+        write_json(self.folder / "compare.json", result)
+        return result
+
+    def _arms(self, raw: Raw, decisions: Mapping[str, list[Acceptance]]) -> list[Arm]:
+        arm, arms = self.trainings.arm, []
         for name, splits in raw.items():
             tests = splits["test"]
             if name in decisions:
                 anchors = raw["anchor"]["test"]
                 kept = [t if d.accepted else a for t, a, d in zip(tests, anchors, decisions[name], strict=True)]
-                arms.append(self._arm(name, kept))
-                arms.append(replace(self._arm(name, tests), name=f"{name}_raw", meaning=f"{name} before acceptance"))
+                arms.append(arm(name, kept))
+                arms.append(replace(arm(name, tests), name=f"{name}_raw", meaning=f"{name} before acceptance"))
             else:
-                arms.append(self._arm(name, tests))
+                arms.append(arm(name, tests))
         return arms
 
-    def _arm(self, name: str, tests: list[Scores]) -> Arm:
-        return Arm(name, self._rows(tests), len(tests), ARMS.get(name, ""), self.parameters.get(name, 0))
-
-    def _result(
-        self, raw: Mapping[str, Mapping[str, list[Scores]]], decisions: Mapping[str, list[Acceptance]]
-    ) -> dict[str, Any]:
-        rows, block = len(self.data.rows("test")), 2 * self.data.horizon
-        bootstrap = Bootstrap(rows, block, len(self.plan.seeds)) if enough(rows, block) else None
+    def _result(self, raw: Raw, decisions: Mapping[str, list[Acceptance]]) -> dict[str, Any]:
+        shared = self.trainings
+        bootstrap = shared.bootstrap(len(self.plan.seeds))
         arms = self._arms(raw, decisions)
         named = {arm.name: arm for arm in arms}
-        naive = self.rivals | self._text_baselines()
-        cheap = {
-            name: Arm(name, self._rows([s["test"]]), 1, {**MEANINGS, **ARMS}.get(name, "")) for name, s in naive.items()
-        }
-        scored = {name: self.task.metrics(s["val"])[self.task.metric] for name, s in naive.items() if name != "oracle"}
+        naive = shared.rivals | self._text_baselines()
+        meanings = {**MEANINGS, **ARMS}
+        cheap = {name: Arm(name, shared.rows([s["test"]]), 1, meanings.get(name, "")) for name, s in naive.items()}
+        task = shared.task
+        scored = {name: task.metrics(s["val"])[task.metric] for name, s in naive.items() if name != "oracle"}
         best = min(scored, key=lambda name: scored[name])
         found = verdict(
             self.plan.modality,
@@ -187,12 +224,7 @@ class Comparison:
         found["placebo_accepted"] = [decision.accepted for decision in decisions["placebo"]]
         found["acceptance"] = [decision.reason for decision in decisions["fused"]]
         result: dict[str, Any] = {
-            "metric": self.task.metric,
-            "unit": "standardised by the train rows",
-            "recipe": self.plan.config.recipe,
-            "seeds": list(self.plan.seeds),
-            "windows": rows,
-            "block": block,
+            **shared.facts(self.plan.seeds),
             "arms": [arm.to_json(bootstrap) for arm in (*arms, *cheap.values())],
             "verdicts": [found],
             "best_baseline": self._against_best(named["fused"], cheap[best], bootstrap),
@@ -213,13 +245,14 @@ class Comparison:
         }  # fmt: skip
 
     def _text_baselines(self) -> dict[str, dict[str, Scores]]:
-        panel = self.data.panel()
+        data = self.trainings.data
+        panel = data.panel()
         made = {}
-        text, table = self.data.text, self.data.table
+        text, table = data.text, data.table
         if text is not None:
             made["bag_of_words_ridge"] = bag_of_words_ridge(panel, text.texts.contents, text.rows)
         if table.announced is not None:
-            made["oracle"] = oracle(self.data)
+            made["oracle"] = oracle(data)
         return {name: {s: forecast_errors(panel, s, forecast[s]) for s in SCORED} for name, forecast in made.items()}
 
 

@@ -19,6 +19,7 @@ class CrossAttentionConfig(Config):
     """x + Wo Attn(q = norm(x), kv = norm(context tokens) + a learned null token), Wo = 0 at the start."""
 
     anchored: ClassVar[bool] = True
+    inner: ClassVar[str] = "hidden"
     kind: Literal["cross_attention"] = "cross_attention"
     heads: int = Field(4, ge=1)
     """Attention heads; they divide the anchor's width."""

@@ -1,40 +1,75 @@
-"""`forecast`: one linear map from each variate's token to its next steps."""
+"""`forecast`: each variate's token to its next steps, by one linear map or by two."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import Field
-from torch import nn
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 
 from plait.core.config import Config
 from plait.core.schema import Schema
 from plait.core.tokens import Prediction, Tokens
+from plait.nn.contexts import Contexts
+from plait.nn.film import FeatureModulation
 
 
 class ForecastConfig(Config):
-    """A linear point forecast of every variate."""
+    """A point forecast of every variate, linear unless `hidden` is given."""
 
     kind: Literal["forecast"] = "forecast"
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout before the linear map."""
+    """Dropout before the last linear map."""
+    hidden: int = Field(0, ge=0)
+    """Width of a hidden layer before the last linear map; 0 leaves it out."""
+    film: bool = False
+    """Modulate the hidden layer by the pooled context; starts closed."""
+
+    @model_validator(mode="after")
+    def _film_has_a_layer(self) -> "ForecastConfig":
+        if self.film and not self.hidden:
+            raise ValueError("film: there is no hidden layer to modulate, give hidden a width of at least 1")
+        return self
 
     def build(self, schema: Schema) -> "Forecast":
-        """The head for these streams."""
-        return Forecast(schema.streams[schema.anchor], schema.horizon, self.dropout)
+        """The head for these streams; without a context among them there is nothing to modulate by."""
+        contexts = {name: schema.streams[name] for name in schema.contexts} if self.film else {}
+        return Forecast(schema.streams[schema.anchor], schema.horizon, self.dropout, self.hidden, contexts)
 
 
 class Forecast(nn.Module):
-    """W x + b for each token. Shape: (b, v, d) -> point (b, p, v), in the unit of the window the tokens came from.
+    """W x + b for each token x; with a hidden layer W GELU(h) + b, h = W1 x + b1.
 
-    Mask: a token is a variate; an absent one is never read, its forecast is b.
+    With contexts h is (1 + gamma) * h + beta, both of the mean of the context tokens, each stream through a projection
+    to the hidden width; gamma and beta are 0 at the start.
+    Shape: (b, v, d) -> point (b, p, v), in the unit of the window the tokens came from.
+    Mask: a token is a variate; an absent one is never read, its forecast is that of a token of 0. Absent context tokens
+    are never read; a row without any is forecast bit for bit as without contexts.
+    Source: Perez et al. 2018 (FiLM), which modulates before the activation.
     """
 
-    def __init__(self, dim: int, horizon: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, horizon: int, dropout: float = 0.0, hidden: int = 0, contexts: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__()
-        self.drop, self.project = nn.Dropout(dropout), nn.Linear(dim, horizon)
+        self.hidden = nn.Linear(dim, hidden) if hidden else None
+        self.drop, self.project = nn.Dropout(dropout), nn.Linear(hidden or dim, horizon)
+        # Last, so that the other layers start the same with contexts and without.
+        self.contexts = Contexts(contexts, hidden) if contexts else None
+        self.film = FeatureModulation(hidden, hidden, hidden) if contexts else None
 
     def forward(self, tokens: Tokens, context: Mapping[str, Tokens]) -> Prediction:
         """The next steps of every variate."""
         x = torch.where(tokens.mask[..., None], tokens.x, 0.0)
+        if self.hidden is not None:
+            x = F.gelu(self._modulated(self.hidden(x), context))
         return Prediction(self.project(self.drop(x)).transpose(1, 2))
+
+    def _modulated(self, x: Tensor, context: Mapping[str, Tokens]) -> Tensor:
+        """The hidden layer, changed by the streams it was built for."""
+        if self.contexts is None or self.film is None:
+            return x
+        given = {name: context[name] for name in self.contexts.project if name in context}
+        changed: Tensor = self.film(x, self.contexts(given)) if given else x
+        return changed

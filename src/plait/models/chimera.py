@@ -12,6 +12,7 @@ from plait.core.protocols import Encoder, Fusion, Head
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
 from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
+from plait.fusion._read_back import aligned
 from plait.nn.attention import check_heads
 from plait.nn.block import Stack
 from plait.nn.window_norm import window_scale
@@ -95,21 +96,26 @@ class ChimeraConfig(Config):
             text = part(TEXT, config.text, schema)
             widths[TEXT] = cast(Encoder, text).dim
         inner = schema.with_widths(widths)
-        fusion = part("fusion", chosen_fusion, inner)
+        seed_torch(root, "fusion")
+        fusion = aligned(chosen_fusion, inner)
         seed_torch(root, "final")
         if config.final.depth:
             check_heads(widths[ANCHOR], config.final.heads, "model.final.heads")
         final = Stack(widths[ANCHOR], config.final.depth, config.final.heads, config.final.hidden, config.final.dropout)
-        head = part("head", config.head, inner.with_widths({ANCHOR: cast(Fusion, fusion).dim}))
+        head = part("head", config.head, inner.with_widths({**widths, ANCHOR: cast(Fusion, fusion).dim}))
         seed_torch(root, "text_head")
         text_head = None
         if config.residual and text is not None:
-            if not chosen_fusion.anchored:
+            if not getattr(chosen_fusion, "keeps_anchor", True):
                 raise ConfigError(
-                    f"residual needs an anchored fusion, {chosen_fusion.kind!r} is none",
-                    where="model.residual",
-                    fix="--no-residual, or another fusion",
-                )
+                    f"residual needs a fusion that leaves a row without context alone, {chosen_fusion.kind!r} does not",
+                    where="model.residual", fix="--no-residual, or another fusion or form",
+                )  # fmt: skip
+            if getattr(config.head, "film", False):
+                raise ConfigError(
+                    "residual adds what text says in the unit of the data, a head with film would say it too",
+                    where="model.head.film", fix="--no-residual, or --model.head.no-film",
+                )  # fmt: skip
             text_head = nn.Linear(widths[ANCHOR], schema.horizon, bias=False)
         return Chimera(config, series, text, fusion, final, head, text_head)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from plait.core.errors import DataError
 from plait.core.tokens import Tokens
 from plait.nn.pool import join
 
@@ -37,9 +38,15 @@ class Contexts(nn.Module):
 
     def forward(self, contexts: Mapping[str, Tokens]) -> Tokens:
         """The streams as one."""
-        joined = []
+        return join(list(self.each(contexts).values()))
+
+    def each(self, contexts: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """The streams by name, in the order of their names, each (b, m_i, dim); none at all is a DataError."""
+        found = {}
         for name, layer in self.project.items():
             if name in contexts:
                 x, mask = contexts[name]
-                joined.append(Tokens(layer(torch.where(mask[..., None], x, 0.0)), mask))
-        return join(joined)
+                found[name] = Tokens(layer(torch.where(mask[..., None], x, 0.0)), mask)
+        if not found:
+            raise DataError("no stream is given", where="fusion", fix=f"streams: {', '.join(self.project)}")
+        return found

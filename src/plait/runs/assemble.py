@@ -57,12 +57,18 @@ def build_model(config: RunConfig, schema: Schema) -> nn.Module:
 def start_from_ridge(model: nn.Module, data: ForecastData) -> float | None:
     """Start a linear series leg and its head as the closed-form ridge of the train windows; returns its strength.
 
-    The strength is chosen on validation windows, one for all steps.
+    The strength is chosen on validation windows, one for all steps. A head with a hidden layer is refused: it can't be
+    a linear map.
     """
     leg: Any = getattr(model, "series", None)
     if getattr(getattr(leg, "config", None), "start", None) != "ridge":
         return None
     head: Any = model.head
+    if getattr(head, "hidden", None) is not None:
+        raise ConfigError(
+            "a head with a hidden layer can't start as the ridge", where="model.head.hidden",
+            fix="give 0, or model.series.start: random",
+        )  # fmt: skip
     inputs, targets = {}, {}
     for split in ("train", "val"):
         x, y = [], []

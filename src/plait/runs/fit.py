@@ -109,7 +109,9 @@ def _anchor_weights(
     model = build_model(without_fusion(config), data.schema)
     names = [name for name, _ in model.named_parameters()]
     own_stage = config.model.residual or ends_in_series_stage(config.training, data.schema.anchor, names)
-    if trained.anchor is not None and own_stage:
+    # A fusion that changes the anchor in rows without context has trained its leg for something else.
+    alone = getattr(config.model.fusion, "keeps_anchor", True)
+    if trained.anchor is not None and own_stage and alone:
         return trained.anchor
     start_from_ridge(model, data)
     say(f"training {data.schema.anchor} alone through the same stages, for the acceptance step")
@@ -142,6 +144,8 @@ def _finish(
             scores = _score(anchor, task, data, config, accelerator)
             acceptance = accept(raw["val"], scores["val"], task.score, data.horizon)
             if not acceptance.accepted:
+                if accelerator.is_main_process:
+                    save_model(folder, config, data, model, "raw")
                 final, kept, model = scores, closed_config, anchor
     if accelerator.is_main_process:
         write_scores(folder / "scores.safetensors", final, raw)
@@ -172,10 +176,13 @@ def _score(model: nn.Module, task: Any, data: ForecastData, config: RunConfig, a
     return {split: evaluate(model, task, data, split, size, accelerator) for split in SCORED}
 
 
-def save_model(folder: Path, config: RunConfig, data: ForecastData, model: nn.Module) -> None:
-    """`model/`: config, schema, preprocessing and weights, all that prediction needs."""
+def save_model(folder: Path, config: RunConfig, data: ForecastData, model: nn.Module, name: str = "model") -> None:
+    """`model/`: config, schema, preprocessing and weights, all that prediction needs.
+
+    `raw/` holds the same of the model before acceptance, where it was not accepted.
+    """
     write_folder(
-        folder / "model",
+        folder / name,
         {"weights": model.state_dict(), "preprocessing": data.fitted.tensors()},
         {
             "config": config.model_dump(mode="json"),

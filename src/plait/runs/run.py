@@ -35,6 +35,8 @@ class Run:
     schema: Schema
     fitted: Fitted
     model: nn.Module
+    raw: bool = False
+    """Whether the model before acceptance was asked for; where it was accepted that is the kept one."""
 
     def on(self, device: str) -> "Run":
         """The same run on another device: auto, cpu, cuda or mps."""
@@ -107,8 +109,11 @@ class Run:
         return forecast_frame(data, np.concatenate([o for o, _ in parts]), np.concatenate([v for _, v in parts]))
 
 
-def load_run(path: str | Path) -> Run:
-    """Load a run folder: its kept model with config, preprocessing and weights; every file's sha256 is checked."""
+def load_run(path: str | Path, raw: bool = False) -> Run:
+    """Load a run folder: its kept model with config, preprocessing and weights; every file's sha256 is checked.
+
+    With `raw` it is the model before acceptance; a run that did not accept it and holds no raw/ is a FileError.
+    """
     folder = Path(path)
     read_config(folder)
     if (folder / "arms").is_dir():
@@ -117,13 +122,21 @@ def load_run(path: str | Path) -> Run:
         raise FileError(
             "holds no model; the run has not ended", where=str(folder), fix=f"plait train --resume {folder}"
         )
-    tensors, records = read_folder(folder / "model")
-    config = validate(RunConfig, records["config"], str(folder / "model" / "config.json"))
+    place = folder / "model"
+    if raw and read_json(folder / "metrics.json").get("accepted") is False:
+        place = folder / "raw"
+        if not place.is_dir():
+            raise FileError(
+                "holds no raw/, the model before acceptance: an older version made the run", where=str(folder),
+                fix="train it again",
+            )  # fmt: skip
+    tensors, records = read_folder(place)
+    config = validate(RunConfig, records["config"], str(place / "config.json"))
     schema = Schema.from_json(records["schema"])
     model = build_model(config, schema)
     try:
         model.load_state_dict(tensors["weights"])
     except RuntimeError as error:
-        raise FileError(f"the weights do not fit the config: {error}", where=str(folder / "model")) from None
+        raise FileError(f"the weights do not fit the config: {error}", where=str(place)) from None
     model.eval()
-    return Run(folder, config, schema, Fitted.read(tensors["preprocessing"], records["preprocessing"]), model)
+    return Run(folder, config, schema, Fitted.read(tensors["preprocessing"], records["preprocessing"]), model, raw)

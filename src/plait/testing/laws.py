@@ -59,8 +59,9 @@ def dtype_is_kept(case: Case) -> None:
 @law
 def no_branch_reads_data(case: Case) -> None:
     """No Python value is made of a tensor's content: `if mask.any():` breaks graphs and stops a device."""
+    module, inputs = case.build(), case.sample()
     with TensorsToPython() as seen:
-        case.run(case.build(), case.sample())
+        case.run(module, inputs)
     require(seen.calls == 0, f"forward reads the content of a tensor {seen.calls} times, by bool(), int() or item()")
 
 

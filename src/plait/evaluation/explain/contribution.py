@@ -1,0 +1,93 @@
+"""Contribution: what the error is without a modality, or with that of another window, and how far its gate opens."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plait.core.seeding import generator
+from plait.core.tokens import Batch, Output
+from plait.evaluation.explain.estimate import Estimate, Estimated, written
+from plait.evaluation.explain.look import Lens, Look, Rows
+from plait.evaluation.explain.streams import of_modality
+from plait.evaluation.explain.weights import gate_share
+
+Numbers = NDArray[np.float64]
+
+
+class Contributions:
+    """The errors of every window, whole, with each modality left out, and with its inputs from another window.
+
+    `present` says which windows have a modality. Those that lack it keep what they have; the others exchange inputs
+    among each other, none with itself.
+    """
+
+    def __init__(self, lens: Lens, task: Any, present: dict[str, NDArray[np.bool_]], seed: int) -> None:
+        self.lens, self.task, self.present = lens, task, present
+        self.partner = {name: partners(has, seed, name) for name, has in present.items()}
+        windows = len(next(iter(present.values())))
+        self.count = np.zeros(windows)
+        self._error = {"": np.zeros(windows)}
+        self._error |= {f"{how} {name}": np.zeros(windows) for name in present for how in ("drop", "permute")}
+        self._gates = {name: np.full(windows, np.nan) for name in present}
+
+    def add(self, look: Look) -> None:
+        """Score some windows, whole and changed."""
+        self._score("", look.rows, look.plain, look.batch)
+        for name in self.present:
+            for how, changed in (("drop", look.batch.without([name])), ("permute", self._permuted(look, name))):
+                self._score(f"{how} {name}", look.rows, self.lens.forward(changed), look.batch)
+            gate = gate_share(look.maps, look.batch.inputs, self.lens.schema, name)
+            if gate is not None:
+                self._gates[name][look.rows] = gate.double().cpu().numpy()
+
+    def _permuted(self, look: Look, name: str) -> Batch:
+        theirs = self.lens.batch(self.partner[name][look.rows])
+        return look.batch._replace(inputs={**look.batch.inputs, **of_modality(theirs.inputs, name)})
+
+    def _score(self, which: str, rows: Rows, output: Output, batch: Batch) -> None:
+        scores = self.task.scores(output, batch)
+        self._error[which][rows] = scores[self.task.score].double().cpu().numpy()
+        self.count[rows] = scores["n"].double().cpu().numpy()
+
+    def result(self, estimate: Estimate) -> list[dict[str, Any]]:
+        """Of each modality the share of windows that have it, and the relative changes of the error; > 0: it helped."""
+        found = []
+        for name, has in self.present.items():
+            drop, permute = (
+                estimate.change(self._error[f"{how} {name}"], self._error[""], self.count)
+                for how in ("drop", "permute")
+            )
+            open_share = self._gates[name][has]
+            gate = estimate.mean(open_share) if len(open_share) and not np.isnan(open_share).any() else None
+            found.append({
+                "modality": name, "present": float(has.mean()), "drop": drop, "permute": permute, "gate": gate,
+                "text": self._words(name, float(has.mean()), drop, permute, gate),
+            })  # fmt: skip
+        return found
+
+    def _words(self, name: str, present: float, drop: Estimated, permute: Estimated, gate: Estimated | None) -> str:
+        if not present:
+            return f"no window has {name}"
+        low, high = drop["low"], drop["high"]
+        if low is None or high is None:
+            said = "not enough data to say whether it adds anything"
+        else:
+            said = "it helps" if low > 0 else "it harms" if high < 0 else "no effect is shown"
+        words = f"{name}: {said}; {self.task.metric} changes by {written(drop)} without it"
+        words += f" and by {written(permute)} with that of another window; {present:.1%} of windows have it"
+        if gate is not None and gate["value"] is not None:
+            words += f"; its gate is open by {gate['value']:.1%}"
+        return words
+
+
+def partners(has: NDArray[np.bool_], seed: int, modality: str) -> Rows:
+    """The window from which each takes a modality: of those that have it another one, of the others itself.
+
+    A cyclic shift of a random order has no fixed point, and gives each window to exactly one other; one that alone has
+    the modality keeps it.
+    """
+    partner = np.arange(len(has), dtype=np.int64)
+    order = generator(seed, "explain", "permute", modality).permutation(np.flatnonzero(has))
+    partner[order] = np.roll(order, 1)
+    return partner

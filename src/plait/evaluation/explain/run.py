@@ -1,0 +1,121 @@
+"""One explanation of a run's model over a split: maps on disk, checks, faithfulness, contributions, samples."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plait.core import signals
+from plait.core.console import Progress
+from plait.core.errors import ConfigError, DataError, NumericsError
+from plait.core.files import write_json
+from plait.evaluation.explain.checks import Checks
+from plait.evaluation.explain.contribution import Contributions
+from plait.evaluation.explain.estimate import Estimate
+from plait.evaluation.explain.faithfulness import Faithfulness
+from plait.evaluation.explain.folder import whole_folder
+from plait.evaluation.explain.look import Lens
+from plait.evaluation.explain.maps import MapFiles, fitting_rows
+from plait.evaluation.explain.streams import has_modality
+from plait.evaluation.explain.texts import TEXT, text_samples
+from plait.evaluation.explain.timeline import Timeline, evenly
+from plait.runs.run import Run
+
+SAMPLES = 6
+SAFE = "what was there is untouched; run the same command again"
+
+
+def explain(run: Run, split: str, folder: Path) -> dict[str, Any]:
+    """Run the model over every window of a split and write into `folder` what it looked at; returns explain.json.
+
+    The folder holds the maps (`maps-00000.safetensors`, ..., index.json), explain.json and a manifest with every
+    file's sha256; it is there whole or not at all, and one that was there is replaced.
+    Errors: ConfigError where the model has one stream or its modality was not accepted; NumericsError, after
+    everything is written, names the checks that failed.
+    """
+    refuse_one_stream(run)
+    lens = Lens(run.model, run.data, split, next(run.model.parameters()).device)
+    fusion = run.config.model.fusion.kind
+    about = {
+        "run": str(run.folder), "recipe": run.config.recipe, "split": split, "windows": len(lens.data.rows(split)),
+        "raw": run.raw, "accepted": run.metrics["accepted"], "fusion": fusion,
+    }  # fmt: skip
+    with whole_folder(folder) as aside:
+        size, task = run.config.training.eval_batch_size, run.config.task.build()
+        result = {**about, **explained(lens, task, fusion, size, run.config.seed, aside)}
+        write_json(aside / "explain.json", result)
+    refuse_failed(result, folder)
+    return result
+
+
+def refuse_one_stream(run: Run) -> None:
+    """Refuse a model in which nothing is fused, and say why it is one."""
+    anchor, where = run.schema.anchor, str(run.folder)
+    if run.config.model.fusion.kind != "none" and run.schema.contexts:
+        return
+    if run.metrics["accepted"] is False and not run.raw:
+        raise ConfigError(
+            f"{' and '.join(run.schema.contexts)} was not accepted and the kept model is of {anchor} alone: there is "
+            "nothing to explain", where=where, fix="add --raw for the model before acceptance",
+        )  # fmt: skip
+    raise ConfigError(
+        f"the model is of {anchor} alone: there is no other modality to explain", where=where,
+        fix="train with a second modality and a fusion that is not none",
+    )  # fmt: skip
+
+
+def explained(lens: Lens, task: Any, fusion: str, size: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Write the maps of every window of a split, at most `size` of them a batch, and measure what they say."""
+    rows = np.asarray(lens.data.rows(lens.split), dtype=np.int64)
+    if not len(rows):
+        raise DataError("has no window", where=f"the {lens.split} split", fix="choose another split")
+    size = fitting_rows(lens.look(rows[:1]), size)
+    present = _present(lens, rows, size)
+    estimate = Estimate(max(1, 2 * lens.schema.horizon))
+    maps, checks, timeline = MapFiles(folder), Checks(lens.schema), Timeline(lens.schema, len(rows))
+    faithfulness = Faithfulness(lens, seed, len(rows))
+    contributions = Contributions(lens, task, present, seed)
+    progress = Progress("explaining", len(rows), "window")
+    try:
+        for start in range(0, len(rows), size):
+            signals.check(SAFE)
+            look = lens.look(rows[start : start + size])
+            for part in (maps, checks, timeline, faithfulness, contributions):
+                part.add(look)
+            progress.update(min(start + size, len(rows)))
+    finally:
+        progress.close()
+    maps.close(lens.split)
+    faithful, unknown = faithfulness.result(estimate, fusion)
+    text = getattr(lens.data, "text", None) is not None
+    some = evenly(np.flatnonzero(present[TEXT]), SAMPLES) if text else rows[:0]
+    return {
+        "metric": task.metric, "unit": "standardised by the train rows", "maps": maps.about(),
+        "checks": checks.to_json(), "agreement": checks.agreement(),
+        "faithfulness": faithful, "no_faithfulness": unknown,
+        "contributions": contributions.result(estimate), "over_time": timeline.result(lens.data),
+        "samples": text_samples(lens, some) if len(some) else [],
+    }  # fmt: skip
+
+
+def _present(lens: Lens, rows: NDArray[np.int64], size: int) -> dict[str, NDArray[np.bool_]]:
+    """Which windows have each modality beside the anchor. Shape: (n,) bool each."""
+    found: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in lens.schema.contexts}
+    for start in range(0, len(rows), size):
+        signals.check(SAFE)
+        inputs = lens.data.batch(lens.split, rows[start : start + size]).inputs
+        for name, parts in found.items():
+            parts.append(has_modality(inputs, lens.schema, name).numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def refuse_failed(result: dict[str, Any], folder: Path) -> None:
+    """Raise a NumericsError that names the checks that failed."""
+    failed = [f"{each['map']}: {each['what']}" for each in result["checks"] if not each["holds"]]
+    failed += ["the forecast with maps is that of the fast path"] * (not result["agreement"]["holds"])
+    if failed:
+        raise NumericsError(
+            f"{len(failed)} check{'s do' if len(failed) > 1 else ' does'} not hold: {'; '.join(failed)}",
+            where=str(folder / "explain.json"), fix="do not trust these maps",
+        )  # fmt: skip
