@@ -19,7 +19,7 @@ class BilinearConfig(Config):
 
     anchored: ClassVar[bool] = True
     closed: ClassVar[bool] = True
-    inner: ClassVar[str] = "rank"
+    inner: ClassVar[tuple[str, ...]] = ("rank",)
     kind: Literal["bilinear"] = "bilinear"
     rank: int = Field(16, ge=1)
     """Width of the space in which both are multiplied."""

@@ -18,7 +18,7 @@ class ModalityAttentionConfig(Config):
     """sum of a_i c_i, a = softmax(w^T tanh(W c_i)) over the modalities that are present."""
 
     anchored: ClassVar[bool] = False
-    inner: ClassVar[str] = "hidden"
+    inner: ClassVar[tuple[str, ...]] = ("hidden",)
     kind: Literal["modality_attention"] = "modality_attention"
     hidden: int = Field(32, ge=1)
     """Width of the layer that scores a modality."""

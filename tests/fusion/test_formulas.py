@@ -177,7 +177,7 @@ def test_attention_map_equals_the_formula_and_names_its_axes() -> None:
 
 
 @torch.no_grad()
-def test_null_token_lets_a_position_decline() -> None:
+def test_null_token_of_value_0_lets_a_position_decline() -> None:
     module, given = part("cross_attention", heads=HEADS), streams()
     module.norm_query.weight.zero_()
     module.norm_query.bias.fill_(1.0)

@@ -46,10 +46,9 @@ class Candidate:
     label: str
 
     @property
-    def inner(self) -> dict[str, Any] | None:
-        """The field of the inner width and its value, None for a kind without one."""
-        field = getattr(self.fusion, "inner", None)
-        return {"field": field, "value": _at(self.fusion, field)} if field else None
+    def inner(self) -> dict[str, Any]:
+        """The fields of the kind's inner widths and their values, the finest last; none for a kind without any."""
+        return {field: _at(self.fusion, field) for field in getattr(self.fusion, "inner", ())}
 
 
 def named_kinds(text: str) -> list[str]:
@@ -84,8 +83,10 @@ def fusion_parameters(config: RunConfig, fusion: Config, schema: Schema) -> int:
 def matched(config: RunConfig, kind: str, schema: Schema, budget: int) -> Candidate:
     """The kind with the inner width that brings `model.fusion` nearest to the budget, its other fields as they are.
 
-    The width is the field that the config names by `inner`; parameters grow with it. A kind without one, or that
-    comes nowhere within 10 % of the budget, keeps its own width and is labelled by what it then is.
+    The widths are the fields that the config names by `inner`, the finest last; parameters grow with each. The first
+    is bisected, the others staying in proportion; where its steps are too coarse it is set as wide as the budget
+    allows, and the next one fills the rest. A kind without one, or that comes nowhere within 10 % of the budget, keeps
+    its own and is labelled by what it then is.
     Errors: ConfigError where the kind does not fit the recipe.
     """
     usual = validate(config_class("fusion", kind), {"kind": kind}, f"fusion {kind}")
@@ -94,16 +95,21 @@ def matched(config: RunConfig, kind: str, schema: Schema, budget: int) -> Candid
         return fusion_parameters(config, fusion, schema)
 
     parameters = count(usual)
-    field = getattr(usual, "inner", None)
-    if _label(parameters, budget) != "matched" and field:
-        found = _at_budget(usual, field, budget, count)
+    fields: tuple[str, ...] = getattr(usual, "inner", ())
+    fusion = usual
+    for field in fields if _label(parameters, budget) != "matched" else ():
+        below, above = _around_budget(fusion, field, budget, count)
+        found = min(below, above, key=lambda each: abs(each[0] - budget))
         if _label(found[0], budget) == "matched":
             return Candidate(found[1], found[0], "matched")
+        fusion = below[1]
     return Candidate(usual, parameters, _label(parameters, budget))
 
 
-def _at_budget(usual: Config, field: str, budget: int, count: Callable[[Config], int]) -> tuple[int, Config]:
-    """The parameters and the config nearest to the budget, by bisection of the inner width."""
+def _around_budget(
+    usual: Config, field: str, budget: int, count: Callable[[Config], int]
+) -> tuple[tuple[int, Config], tuple[int, Config]]:
+    """The parameters and the config of two neighbouring widths with the budget between them, by bisection."""
     low = _least(usual, field)
 
     def built(width: int) -> tuple[int, Config]:
@@ -120,7 +126,7 @@ def _at_budget(usual: Config, field: str, budget: int, count: Callable[[Config],
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if built(middle)[0] < budget else (low, middle)
-    return min(built(low), built(high), key=lambda found: abs(found[0] - budget))
+    return built(low), built(high)
 
 
 def _label(parameters: int, budget: int) -> str:

@@ -25,7 +25,7 @@ def aligned(config: Any, schema: Schema) -> nn.Module:
 
 
 class ReadBack(nn.Module):
-    """x + Wo Attn(norm(x), norm([null ; f])), Wo = 0 at the start, f the tokens of an unanchored operator.
+    """x + Wo Attn(norm(x), [null ; norm(f)]), Wo = 0 at the start, f the tokens of an unanchored operator.
 
     Shape: (b, n, d) -> (b, n, d). Maps: the operator's own, and those of the reading as `attention.read`.
     Mask: the anchor's; a row without context has an update of exactly 0, though f holds the anchor there.

@@ -20,7 +20,7 @@ class BottleneckConfig(Config):
     """[z_i ; s_i] = Block_i([z_i ; s]) for every stream i, then s = mean of the s_i, layer by layer."""
 
     anchored: ClassVar[bool] = False
-    inner: ClassVar[str] = "hidden"
+    inner: ClassVar[tuple[str, ...]] = ("dim", "hidden")
     kind: Literal["bottleneck"] = "bottleneck"
     dim: int | None = Field(None, ge=1)
     """Width of all streams inside and of the output; unset: the anchor's."""

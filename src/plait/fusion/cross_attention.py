@@ -1,4 +1,4 @@
-"""`cross_attention`: every anchor token asks the context tokens, and may answer itself with nothing."""
+"""`cross_attention`: every anchor token asks the context tokens, and may turn to a learned null token instead."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -19,7 +19,7 @@ class CrossAttentionConfig(Config):
     """x + Wo Attn(q = norm(x), kv = norm(context tokens) + a learned null token), Wo = 0 at the start."""
 
     anchored: ClassVar[bool] = True
-    inner: ClassVar[str] = "hidden"
+    inner: ClassVar[tuple[str, ...]] = ("hidden",)
     kind: Literal["cross_attention"] = "cross_attention"
     heads: int = Field(4, ge=1)
     """Attention heads; they divide the anchor's width."""
@@ -40,10 +40,10 @@ class CrossAttentionConfig(Config):
 
 
 class CrossAttention(nn.Module):
-    """x + Wo Attn(norm(x), norm([null ; context])), then optionally x + FFN(norm(x)).
+    """x + Wo Attn(norm(x), [null ; norm(c)]), then optionally x + FFN(norm(x)), c the context tokens.
 
     The null token makes two keys of one, so that query and key projections learn even from a single context token,
-    and lets a position decline.
+    and lets a position take what no context says: its value is learned, one constant for all rows.
     Shape: (b, n, d) -> (b, n, d). Map `attention` (b, h, n, 1 + m), key 0 is the null token.
     Mask: the anchor's; absent keys weigh exactly 0; the null token competes only beside real tokens, and a row
     without any gets an update of exactly 0.

@@ -17,7 +17,7 @@ class FilmConfig(Config):
     """(1 + gamma(pool(c))) * x + beta(pool(c)), gamma and beta 0 at the start."""
 
     anchored: ClassVar[bool] = True
-    inner: ClassVar[str] = "hidden"
+    inner: ClassVar[tuple[str, ...]] = ("hidden",)
     kind: Literal["film"] = "film"
     hidden: int | None = Field(None, ge=1)
     """Width of the layer between the pooled context and the scales and shifts; unset: the anchor's."""

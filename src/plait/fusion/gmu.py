@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from plait.core.config import Config
 from plait.core.schema import Schema
 from plait.core.tokens import Map, Notes, Tokens, anchored
+from plait.nn.contexts import stream_layers
 from plait.nn.pool import masked_mean
 
 
@@ -46,7 +47,8 @@ class Gmu(nn.Module):
     Shape: (b, n, d) -> (b, n, d). Maps `gate.<stream>` (b, n, d), the share z_i, 0 where the stream is absent.
     Mask: the anchor's; the means read present tokens only; an absent context has a share of exactly 0. A row without
     any returns the anchor exactly in the residual form, and tanh(W x) in the other.
-    Source: Arevalo et al. 2017 (arXiv 1702.01992), with gates that read layer-normed inputs.
+    Source: Arevalo et al. 2017 (arXiv 1702.01992), with gates that read layer-normed inputs; for more than one context
+    the paper has independent sigmoids, the softmax is ours.
     """
 
     def __init__(self, schema: Schema, form: str) -> None:
@@ -54,10 +56,10 @@ class Gmu(nn.Module):
         self.anchor, self.dim = schema.anchor, schema.streams[schema.anchor]
         widths = {name: schema.streams[name] for name in sorted(schema.contexts)}
         self.norm = nn.LayerNorm(self.dim)
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name, width in widths.items()})
-        self.score = nn.ModuleDict({name: nn.Linear(self.dim + width, self.dim) for name, width in widths.items()})
+        self.norms = stream_layers({name: nn.LayerNorm(width) for name, width in widths.items()})
+        self.score = stream_layers({name: nn.Linear(self.dim + width, self.dim) for name, width in widths.items()})
         # Without biases what is absent, a vector of 0, stays 0.
-        self.value = nn.ModuleDict({name: nn.Linear(width, self.dim, bias=False) for name, width in widths.items()})
+        self.value = stream_layers({name: nn.Linear(width, self.dim, bias=False) for name, width in widths.items()})
         self.own = nn.Linear(self.dim, self.dim, bias=False) if form == "arevalo" else None
         if self.own is None:
             for weight in self.value.parameters():

@@ -41,10 +41,9 @@ class HierarchicalConfig(Config):
         return tree
 
     @property
-    def inner(self) -> str | None:
-        """The field that sets the operator's inner width."""
-        own = getattr(self.node, "inner", None)
-        return own and f"node.{own}"
+    def inner(self) -> tuple[str, ...]:
+        """The fields that set the operator's inner widths: its own, then the node's."""
+        return ("dim", *(f"node.{name}" for name in getattr(self.node, "inner", ()) if name != "dim"))
 
     def build(self, schema: Schema) -> "Hierarchical":
         """The operator for these streams; a tree that misses one or names another is a ConfigError."""

@@ -21,7 +21,7 @@ class LatentGateConfig(Config):
     """x + g * proj(latent) or g * proj(latent) + (1 - g) * x, latent = blocks(Attn(q = norm(x), kv = [null ; c]))."""
 
     anchored: ClassVar[bool] = True
-    inner: ClassVar[str] = "gate_hidden"
+    inner: ClassVar[tuple[str, ...]] = ("latent_dim", "gate_hidden")
     kind: Literal["latent_gate"] = "latent_gate"
     latent_dim: int | None = Field(None, ge=1)
     """Width in which the anchor asks and the context answers; unset: the smallest width of the streams."""

@@ -18,7 +18,6 @@ class LowRankConfig(Config):
     """x + B (A [x ; pool(c)]), B = 0 at the start."""
 
     anchored: ClassVar[bool] = True
-    inner: ClassVar[str] = "rank"
     kind: Literal["low_rank"] = "low_rank"
     rank: int = Field(8, ge=1)
     """Width of the waist; well below the anchor's, or it constrains nothing."""

@@ -19,7 +19,7 @@ class PerceiverConfig(Config):
     """z = z + Attn(q = norm(z), kv = norm(all tokens)); z = z + FFN(norm(z)); then self-attention blocks over z."""
 
     anchored: ClassVar[bool] = False
-    inner: ClassVar[str] = "hidden"
+    inner: ClassVar[tuple[str, ...]] = ("dim", "hidden")
     kind: Literal["perceiver"] = "perceiver"
     dim: int | None = Field(None, ge=1)
     """Width of the latents; unset: the anchor's."""

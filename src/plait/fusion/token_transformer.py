@@ -20,7 +20,7 @@ class TokenTransformerConfig(Config):
     """pool(norm(blocks(tokens + a learned position for each modality))), pool the mean or a CLS token."""
 
     anchored: ClassVar[bool] = False
-    inner: ClassVar[str] = "hidden"
+    inner: ClassVar[tuple[str, ...]] = ("dim", "hidden")
     kind: Literal["token_transformer"] = "token_transformer"
     dim: int | None = Field(None, ge=1)
     """Width of all streams inside and of the output; unset: the anchor's."""

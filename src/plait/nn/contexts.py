@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from plait.core.errors import DataError
+from plait.core.errors import ConfigError, DataError
 from plait.core.tokens import Tokens
 from plait.nn.pool import join
 
@@ -24,6 +24,14 @@ def beside_null(null: Tensor, keys: Tokens) -> Tokens:
     return Tokens(x, torch.cat([keys.present[:, None], keys.mask], dim=1))
 
 
+def stream_layers(layers: Mapping[str, nn.Module]) -> nn.ModuleDict:
+    """A layer for each stream, in the order of their names. Errors: ConfigError for a name that torch keeps."""
+    for name in layers:
+        if hasattr(nn.ModuleDict, name) or "." in name:
+            raise ConfigError(f"a stream can't be named {name!r}", where="data", fix="rename it, without a dot")
+    return nn.ModuleDict(dict(sorted(layers.items())))
+
+
 class Contexts(nn.Module):
     """{name: (b, m_i, d_i)} -> (b, sum of m_i, dim): each stream by its own affine projection.
 
@@ -34,14 +42,22 @@ class Contexts(nn.Module):
 
     def __init__(self, widths: Mapping[str, int], dim: int) -> None:
         super().__init__()
-        self.project = nn.ModuleDict({name: nn.Linear(width, dim) for name, width in sorted(widths.items())})
+        self.project = stream_layers({name: nn.Linear(width, dim) for name, width in sorted(widths.items())})
 
     def forward(self, contexts: Mapping[str, Tokens]) -> Tokens:
         """The streams as one."""
         return join(list(self.each(contexts).values()))
 
     def each(self, contexts: Mapping[str, Tokens]) -> dict[str, Tokens]:
-        """The streams by name, in the order of their names, each (b, m_i, dim); none at all is a DataError."""
+        """The streams by name, in the order of their names, each (b, m_i, dim).
+
+        Errors: DataError for none at all, and for one that this was not built for.
+        """
+        unknown = sorted(set(contexts) - set(self.project))
+        if unknown:
+            raise DataError(
+                f"was not built for {', '.join(unknown)}", where="fusion", fix=f"streams: {', '.join(self.project)}"
+            )
         found = {}
         for name, layer in self.project.items():
             if name in contexts:

@@ -110,4 +110,4 @@ def _words(stream: str, changes: dict[str, dict[str, float | None]], faithful: b
         False: "the attention is not shown to be faithful",
         None: "not enough data to say whether the attention is faithful",
     }
-    return f"{said[faithful]}: without the most attended token of {stream} the forecast moves {against}"
+    return f"{said[faithful]}: without the most attended token of {stream} the forecast moves by {against}"
