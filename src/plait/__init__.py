@@ -8,10 +8,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plait.api import Run, compare, fit, load_run
+    from plait.api import Run, compare, explain, fit, load_run
     from plait.core.errors import PlaitError
 
-__all__ = ["PlaitError", "Run", "compare", "fit", "load_run"]
+__all__ = ["PlaitError", "Run", "compare", "explain", "fit", "load_run"]
 __version__ = "0.1.0"
 
 

@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from plait.core.errors import ConfigError, suggest
 from plait.core.files import write_file
+from plait.core.schema import SPLITS
 from plait.data.table import as_frame
 from plait.evaluation.compare import Comparison, Plan
+from plait.evaluation.explain.run import explain as explain_run
+from plait.evaluation.fusions import FusionComparison, named_kinds
 from plait.report.page import write_report
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit as fit_run
@@ -13,7 +17,7 @@ from plait.runs.folder import new_folder, new_or_nothing, write_start
 from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
 
-__all__ = ["Run", "compare", "fit", "load_run"]
+__all__ = ["Run", "compare", "explain", "fit", "load_run"]
 
 
 def fit(
@@ -40,19 +44,41 @@ def compare(
     texts: Any = None,
     *,
     seeds: int = 3,
+    fusions: str | None = None,
     out: str | None = None,
     size: str | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Train naive, anchor-only, fused and placebo arms on the same splits and seeds; returns what compare.json has."""
+    """Train naive, anchor-only, fused and placebo arms on the same splits and seeds; returns what compare.json has.
+
+    With `fusions`, `all` or a comma list of kinds, the arms are the recipe with each kind at a matched number of
+    parameters, without a placebo; returns what fusions.json has.
+    """
+    kinds = None if fusions is None else named_kinds(fusions)
     config, folder = _prepare(recipe, frame, texts, out, size, fields, "compare")
     chosen = load_recipe(recipe)
     plan = Plan(config, chosen.modality, chosen.arms, tuple(range(seeds)))
     with new_or_nothing(folder):
         write_start(folder, config)
-        result = Comparison(plan, folder).run()
+        result = (Comparison(plan, folder) if kinds is None else FusionComparison(plan, kinds, folder)).run()
     write_report(folder)
     return {"folder": str(folder), **result}
+
+
+def explain(run: Run | str | Path, split: str = "test", *, raw: bool = False) -> dict[str, Any]:
+    """Write what a run's model looked at into `RUN/explain/<split>` and its report; returns what explain.json has.
+
+    Attention and gates of every window of the split with checks, whether the attention is faithful, and what each
+    modality adds. `raw` explains the model before acceptance, into `<split>-raw`.
+    Errors: ConfigError where nothing is fused; NumericsError, after everything is written, where a check fails.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"no split {split!r}", where="split", fix=suggest(split, SPLITS))
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    loaded = run if isinstance(run, Run) and run.raw == raw else load_run(folder, raw)
+    result = explain_run(loaded, split, folder / "explain" / (f"{split}-raw" if raw else split))
+    write_report(folder)
+    return result
 
 
 def _prepare(

@@ -1,10 +1,7 @@
 """The forms a kind can take, read from its config class: every field that chooses what is built, turned."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin
-
-from pydantic import ValidationError
 
 from plait.core.config import Config, part_room
 from plait.core.kinds import config_class, kinds
@@ -12,15 +9,13 @@ from plait.core.kinds import config_class, kinds
 
 def variants(cls: type[Config]) -> dict[str, Config]:
     """Configs by name: `default`; every choice of a `Literal`, flag, stage or loss that may be left out, one at a time;
-    `everything on`, the last other choice of all of them together. A choice that its config refuses alone, because it
-    needs another, is in `everything on` only.
+    `everything on`, the last other choice of all of them together.
     """
     default = cls()
     found, together = {"default": default}, {}
     for name, field in cls.model_fields.items():
         for value in alternatives(name, getattr(default, name), field):
-            with suppress(ValidationError):
-                found[f"{name}={value}"] = cls(**{name: value})
+            found[f"{name}={value}"] = cls(**{name: value})
             if value != 0:
                 together[name] = value
     if len(together) > 1:

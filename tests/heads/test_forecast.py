@@ -3,12 +3,9 @@
 import math
 from typing import Any
 
-import pytest
 import torch
 import torch.nn.functional as F
 
-from plait.core.config import validate
-from plait.core.errors import ConfigError
 from plait.core.schema import Schema
 from plait.core.tokens import Tokens
 from plait.heads.forecast import Forecast, ForecastConfig
@@ -112,6 +109,7 @@ def test_dropout_acts_before_the_last_map_only() -> None:
     torch.testing.assert_close(got, part.project(F.dropout(hidden, 0.5)).transpose(1, 2))
 
 
-def test_film_without_a_hidden_layer_is_refused() -> None:
-    with pytest.raises(ConfigError, match="film: there is no hidden layer to modulate, give hidden a width"):
-        validate(ForecastConfig, {"film": True})
+def test_film_without_a_width_has_a_layer_as_wide_as_the_tokens() -> None:
+    assert head(hidden=0, film=True).hidden.weight.shape == (19, 19)  # type: ignore[union-attr]
+    alone = SCHEMA.with_widths({"series": 19})
+    assert set(head(hidden=0, film=True, schema=alone).state_dict()) == set(head(hidden=19).state_dict())

@@ -4,6 +4,7 @@ import pytest
 
 from plait.report.arms import Scale
 from plait.report.figures import Curve
+from plait.report.finite import finite
 from plait.report.wording import change, date, error
 
 
@@ -53,3 +54,9 @@ def test_a_scale_places_values_and_cuts_what_lies_outside() -> None:
 )
 def test_numbers_and_dates_are_written_for_people(made: str, words: str) -> None:
     assert made == words
+
+
+def test_data_are_read_without_numbers_that_are_none_and_without_open_turns() -> None:
+    data = {"a\u202e": [1.5, float("nan"), float("inf"), 2, True, None, "plain", "\u2067\u202bx\u202ey"]}
+    closed = {"a\u202e\u202c": [1.5, None, None, 2, True, None, "plain", "\u2067\u202bx\u202ey\u2069\u202c\u202c"]}
+    assert finite(data) == closed

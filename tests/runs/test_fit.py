@@ -218,7 +218,12 @@ def test_frames_train_load_and_forecast_beyond_their_end(tmp_path: Path) -> None
         plait.load_run(run.folder).predict(frame[["date", "sales"]], texts)
     sales = forecast.iloc[0][[f"h{h}" for h in range(1, 8)]].to_numpy(dtype=float)
     assert 85 < sales.min() < sales.max() < 115
-    assert (run.folder / "report.html").exists()
+    told = plait.explain(run, "val")
+    assert told["fusion"] == "latent_gate"
+    assert (run.folder / "explain" / "val" / "explain.json").exists()
+    assert "attention" in (run.folder / "report.html").read_text()
+    with pytest.raises(PlaitError, match="no split 'tset'"):
+        plait.explain(run.folder, "tset")
     with pytest.raises(FileError, match="not empty"):
         plait.fit("chimera", frame, texts, out=str(run.folder), size="tiny")
 

@@ -12,6 +12,7 @@ from plait.core.schema import SPLITS
 def explain_verb(tokens: list[str]) -> dict[str, Any]:
     """Explain a run over a split into RUN/explain; returns what explain.json holds, an error where a check fails."""
     from plait.evaluation.explain.run import explain
+    from plait.report.page import write_report
     from plait.runs.run import load_run
 
     raw = "--raw" in tokens
@@ -24,6 +25,7 @@ def explain_verb(tokens: list[str]) -> dict[str, Any]:
     result = explain(run, split, folder)
     tell(result)
     say(f"maps and figures: {folder}")
+    say(f"report: {write_report(run.folder)}")
     return result
 
 

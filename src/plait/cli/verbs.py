@@ -161,10 +161,10 @@ def compare(tokens: list[str]) -> Any:
         result = comparison.run()
     if kinds is None:
         tell_comparison(result)
-        say(f"report: {write_report(folder)}")
     else:
         tell_fusions(result)
         say(f"figures: {folder / 'fusions.json'}")
+    say(f"report: {write_report(folder)}")
     return {"folder": str(folder), **result}
 
 

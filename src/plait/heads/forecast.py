@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from plait.core.config import Config
@@ -16,26 +16,22 @@ from plait.nn.film import FeatureModulation
 
 
 class ForecastConfig(Config):
-    """A point forecast of every variate, linear unless `hidden` is given."""
+    """A point forecast of every variate, linear unless `hidden` or `film` is given."""
 
     kind: Literal["forecast"] = "forecast"
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout before the last linear map."""
     hidden: int = Field(0, ge=0)
-    """Width of a hidden layer before the last linear map; 0 leaves it out."""
+    """Width of a hidden layer before the last linear map; 0 leaves it out, or with film makes it as wide as tokens."""
     film: bool = False
     """Modulate the hidden layer by the pooled context; starts closed."""
-
-    @model_validator(mode="after")
-    def _film_has_a_layer(self) -> "ForecastConfig":
-        if self.film and not self.hidden:
-            raise ValueError("film: there is no hidden layer to modulate, give hidden a width of at least 1")
-        return self
 
     def build(self, schema: Schema) -> "Forecast":
         """The head for these streams; without a context among them there is nothing to modulate by."""
         contexts = {name: schema.streams[name] for name in schema.contexts} if self.film else {}
-        return Forecast(schema.streams[schema.anchor], schema.horizon, self.dropout, self.hidden, contexts)
+        dim = schema.streams[schema.anchor]
+        hidden = self.hidden or (dim if self.film else 0)
+        return Forecast(dim, schema.horizon, self.dropout, hidden, contexts)
 
 
 class Forecast(nn.Module):

@@ -51,19 +51,20 @@ def arm_table(title: str, result: Row) -> Row:
     arms = {arm["name"]: arm for arm in result["arms"]}
     raw = {name for name in arms if name.endswith("_raw") and name.removesuffix("_raw") in arms}
     rows = []
-    for arm in sorted((arm for arm in arms.values() if arm["name"] not in raw), key=_by_error):
+    for arm in sorted((arm for arm in arms.values() if arm["name"] not in raw), key=by_error):
         rows.append(_arm_row(arm, result))
         if f"{arm['name']}_raw" in raw:
             rows.append(_arm_row(arms[f"{arm['name']}_raw"], result, below=arm))
     weak = sum(row["weak"] for row in rows)
-    return _scaled(rows, arms.get("anchor", {}).get("mean")) | {
+    return scaled(rows, arms.get("anchor", {}).get("mean")) | {
         "title": title, "unit": result["unit"], "windows": result["windows"], "block": result["block"],
         "columns": ["seeds", "parameters"], "metric": result["metric"].upper(),
         "weak": "none" if not weak else "all" if weak == len(rows) else "some",
     }  # fmt: skip
 
 
-def _by_error(row: Row) -> tuple[bool, float]:
+def by_error(row: Row) -> tuple[bool, float]:
+    """The key that puts the lowest error first, and what has none last."""
     return row["mean"] is None, row["mean"] or 0.0
 
 
@@ -83,7 +84,7 @@ def _arm_row(arm: Row, result: Row, below: Row | None = None) -> Row:
     }  # fmt: skip
 
 
-def _scaled(rows: list[Row], mark: float | None) -> Row:
+def scaled(rows: list[Row], mark: float | None) -> Row:
     """The rows with their bars. The scale ends at twice the better half, so that a hopeless rival squeezes none."""
     ends = sorted(row["high"] or row["mean"] for row in rows if row["mean"] is not None)
     scale = Scale.over([min(ends[-1], 2 * ends[len(ends) // 2])] if ends else [1.0])
@@ -110,12 +111,12 @@ def run_table(result: Row, metric: str, best: str | None) -> Row:
     for name, scores in result["baselines"].items():
         tag = "best baseline" if name == best else "baseline"
         rows.append(row(name, scores.get("meaning", ""), scores, scores.get(f"val_{metric}"), tag=tag))
-    rows.sort(key=_by_error)
+    rows.sort(key=by_error)
     if raw != metrics:
         place = next(number for number, each in enumerate(rows) if each["strong"])
         words = "before acceptance, which closed the added path"
         rows.insert(place + 1, row("this run, raw", words, raw["test"], raw["val"].get(metric), below=True))
-    return _scaled(rows, None) | {
+    return scaled(rows, None) | {
         "title": "", "unit": result["unit"], "windows": result["windows"]["test"], "block": None, "weak": "none",
         "columns": [f"test {rival.upper()}", f"validation {metric.upper()}"], "metric": metric.upper(),
     }  # fmt: skip
@@ -178,5 +179,5 @@ def _by_seed(decisions: list[bool], seeds: list[int]) -> list[tuple[int, bool]]:
 
 def change_axis(scale: Scale) -> Row:
     """The zero line and the ticks of a scale of relative changes."""
-    ticks = [(place, f"{number * 100:+.0f}" if round(number, 9) else "0") for place, number in scale.ticks()]
+    ticks = [(place, f"{number * 100:+.3g}" if round(number, 9) else "0") for place, number in scale.ticks()]
     return {"zero": scale.at(0), "ticks": [(place, words.replace("-", "−")) for place, words in ticks]}

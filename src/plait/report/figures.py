@@ -1,14 +1,19 @@
-"""The SVG figures of the page: forecasts of windows and curves of a training."""
+"""The SVG figures of the page: forecasts, curves of a training, weights over time, quality against cost."""
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from plait.report.labels import Box, placed
+
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -153,6 +158,114 @@ def training_figure(curve: Curve, limits: tuple[float, float] | None, metric: st
         return _svg(figure, prefix, words)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line of a figure: its words, its values (NaN where there is none), and what it is of: gate or attention."""
+
+    label: str
+    values: list[float]
+    kind: str
+
+    @property
+    def known(self) -> list[float]:
+        """The values that are numbers."""
+        return [value for value in self.values if value == value]
+
+
+def time_figure(origins: Sequence[str], lines: Sequence[Line], prefix: str, words: str) -> Markup:
+    """Lines over the origins of windows, each on a scale of its own; over their places where they are no dates."""
+    import matplotlib
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    moments = _moments(origins)
+    along: Any = np.arange(len(origins)) if moments is None else np.array(moments, dtype="datetime64[s]")
+    colours = {"gate": COLOURS["anchor"], "attention": COLOURS["forecast"]}
+    dots: dict[str, Any] = {"marker": "o", "markersize": 2.8} if len(origins) <= MANY else {}
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(4.7, 1.2 + 1.15 * len(lines)), layout="constrained")
+        panels = figure.subplots(len(lines), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, line in zip(panels, lines, strict=True):
+            axes.plot(along, np.array(line.values), color=colours[line.kind], linewidth=1.3, label=line.label, **dots)
+            axes.margins(x=0.01)
+        if moments is None:
+            panels[-1].set_xlabel("window")
+        else:
+            _date_axis(panels[-1])
+        _finish(figure, *panels)
+        return _svg(figure, prefix, words)
+
+
+def _moments(origins: Sequence[str]) -> "list[datetime] | None":
+    from datetime import datetime
+
+    try:
+        found = [datetime.fromisoformat(origin) for origin in origins]
+    except ValueError:
+        return None
+    return [moment.replace(tzinfo=None) for moment in found]
+
+
+def cost_figure(points: Sequence["Spot"], mark: float | None, axes_words: tuple[str, str], words: str) -> Markup:
+    """A labelled point each, across its cost and up its error; `mark` is a line over the whole width."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(4.7, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        if mark is not None:
+            axes.axhline(mark, color=COLOURS["muted"], linewidth=0.9, linestyle="--", label="anchor alone")
+        for spot in points:
+            colour = COLOURS[spot.colour]
+            axes.plot(spot.across, spot.up, "o", color=colour, markersize=6, fillstyle="none" if spot.open else "full")
+        axes.margins(x=0.12, y=0.16)
+        axes.set_xlabel(axes_words[0])
+        axes.set_ylabel(axes_words[1])
+        _finish(figure, axes)
+        _name_points(figure, axes, points, mark)
+        return _svg(figure, "cost", words)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A labelled point of a figure."""
+
+    label: str
+    across: float
+    up: float
+    colour: str = "forecast"
+    open: bool = False
+
+
+def _name_points(figure: "Figure", axes: "Axes", points: Sequence[Spot], mark: float | None) -> None:
+    """Write each point's label where it covers nothing, nor the line at `mark`, with a line to the point if far."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    scale = 72 / figure.dpi
+    places = [tuple(scale * axes.transData.transform((spot.across, spot.up))) for spot in points]
+    # Names that are alike at the start may differ at the end.
+    names = [n if len(n) <= 24 else f"{n[:13]}…{n[-9:]}" for n in (spot.label for spot in points)]
+    around = axes.get_window_extent()
+    frame = Box(*(scale * float(end) for end in (around.x0, around.y0, around.x1, around.y1)))
+    size = float(SETTINGS["font.size"])
+    level = None if mark is None else scale * float(axes.transData.transform((points[0].across, mark))[1])
+    lines = [] if level is None else [Box(frame.left, level - 1, frame.right, level + 1)]
+    found = placed(places, [(0.58 * size * len(name), 1.15 * size) for name in names], frame, lines)
+    for name, spot, (x, y), label in zip(names, points, places, found, strict=True):
+        middle = (label.box.left + label.box.right) / 2, (label.box.low + label.box.high) / 2
+        side, across = "left", label.box.left
+        if middle[0] < x - 1:
+            side, across = ("right", label.box.right) if label.box.right < x else ("center", middle[0])
+        elif label.box.left < x:
+            side, across = "center", middle[0]
+        leader = {"arrowstyle": "-", "color": COLOURS["muted"], "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(
+            name, (spot.across, spot.up), (across - x, middle[1] - y), textcoords="offset points", ha=side,
+            va="center", arrowprops=leader if label.far else None, annotation_clip=False,
+        )  # fmt: skip
+
+
 def _date_axis(axes: "Axes") -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
@@ -171,13 +284,19 @@ def _finish(figure: "Figure", *panels: "Axes") -> None:
         axes.tick_params(length=2.5)
     figure.patch.set_visible(False)
     handles = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    figure.legend(*zip(*handles, strict=True), loc="outside upper left", ncols=4, borderpad=0)
+    if handles:
+        # Two long labels side by side are wider than a figure.
+        columns = 4 if sum(len(label) for _, label in handles) < 60 else 1
+        figure.legend(*zip(*handles, strict=True), loc="outside upper left", ncols=columns, borderpad=0)
 
 
 def _svg(figure: "Figure", prefix: str, words: str) -> Markup:
     """The drawing as an element of the page: its ids begin with `prefix`, its colours are the page's."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # The reader's browser draws the text, whatever letters the font here lacks.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawing, flags=re.DOTALL)

@@ -1,7 +1,6 @@
 """The report: one self-contained HTML page from a run folder or a comparison folder."""
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,15 +9,22 @@ from typing import Any
 from plait.core.errors import FileError, suggest
 from plait.core.files import write_file
 from plait.report.arms import Scale, arm_table, card, change_axis, effects, run_table
+from plait.report.explanation import explanations
 from plait.report.figures import Curve, forecast_figure, training_figure
+from plait.report.finite import finite, finite_json
+from plait.report.fusions import fusion_page
 from plait.report.wording import SPLITS, Row, amount, change, count, date, error, headline, run_lead, share
-from plait.runs.folder import read_json
 
 
 def write_report(folder: Path) -> Path:
     """Write `report.html` into a run folder or a comparison folder, from the files that lie there."""
     folder = Path(folder)
-    page = _comparison(folder) if (folder / "compare.json").is_file() else _run(folder)
+    if (folder / "compare.json").is_file():
+        page = _comparison(folder)
+    elif (folder / "fusions.json").is_file():
+        page = fusion_page(folder / "fusions.json") | {"name": folder.resolve().name, "explained": []}
+    else:
+        page = _run(folder)
     path = folder / "report.html"
     # A lone surrogate, which JSON can hold and UTF-8 can not, becomes a question mark.
     write_file(path, _render(page | _settings(folder)).encode("utf-8", "replace"))
@@ -38,24 +44,9 @@ def _render(page: Mapping[str, Any]) -> str:
     return environment.get_template("template.html").render(**page, style=style)
 
 
-def _json(path: Path, *, optional: bool = False) -> Any:
-    """What a JSON file holds, with None for numbers that are none."""
-    if optional and not path.is_file():
-        return None
-    return _finite(read_json(path))
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {name: _finite(value) for name, value in data.items()}
-    if isinstance(data, list):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
 def _comparison(folder: Path) -> Row:
-    result = _json(folder / "compare.json")
-    control = result.get("control") or _json(folder / "control" / "compare.json", optional=True)
+    result = finite_json(folder / "compare.json")
+    control = result.get("control") or finite_json(folder / "control" / "compare.json", optional=True)
     compared = [("", result, folder)] + ([("Control", control, folder / "control")] if control else [])
     pairs = [row for _, each, _ in compared for found in each["verdicts"] for row in effects(found, each)]
     scale = Scale.over([row[end] for row in pairs for end in ("value", "low", "high")], least=0.05)
@@ -78,6 +69,8 @@ def _comparison(folder: Path) -> Row:
         "axis": change_axis(scale),
         "tables": [arm_table(title, each) for title, each, _ in compared],
         "forecasts": _forecasts(first["fused"], first["anchor"]),
+        "explained": explanations(first["fused"]),
+        "explained_seed": first["fused"].name.rpartition("seed")[2],
         "curves": _curves(
             {f"with {modality}": first["fused"], f"with shuffled {modality}": first["placebo"]}, result["metric"]
         ),
@@ -87,7 +80,7 @@ def _comparison(folder: Path) -> Row:
 def _run(folder: Path) -> Row:
     if not (folder / "metrics.json").is_file():
         raise _no_report(folder)
-    result = _json(folder / "metrics.json")
+    result = finite_json(folder / "metrics.json")
     test = result["metrics"]["test"]
     metric = next((name.removesuffix("_low") for name in test if name.endswith("_low")), next(iter(test)))
     best = min(
@@ -105,6 +98,7 @@ def _run(folder: Path) -> Row:
         "acceptance": result.get("acceptance"),
         "tables": [run_table(result, metric, best)],
         "forecasts": _forecasts(folder, None),
+        "explained": explanations(folder),
         "curves": _curves({"this run": folder}, metric),
     }
 
@@ -120,7 +114,7 @@ def _no_report(folder: Path) -> FileError:
         )
     if (folder / "config.yaml").is_file():
         return FileError("the run has not ended", where=str(folder), fix=f"plait train --resume {folder}")
-    what = "holds neither metrics.json nor compare.json, so there is nothing to report"
+    what = "holds neither metrics.json, compare.json nor fusions.json, so there is nothing to report"
     return FileError(what, where=str(folder), fix="give the folder that plait train, plait compare or plait demo wrote")
 
 
@@ -132,10 +126,10 @@ def _seeds(folder: Path, arm: str) -> list[int]:
 
 def _forecasts(run: Path, anchor: Path | None) -> Row | None:
     """A figure each sampled window of a run, with what its origin could read."""
-    page = _json(run / "page.json", optional=True)
+    page = finite_json(run / "page.json", optional=True)
     if not page or page.get("kind") != "forecasts":
         return None
-    rivals = (_json(anchor / "page.json", optional=True) or {}).get("samples", []) if anchor else []
+    rivals = (finite_json(anchor / "page.json", optional=True) or {}).get("samples", []) if anchor else []
     beside = {(sample["origin"], sample["variate"]): sample["forecast"] for sample in rivals}
     try:
         windows = [
@@ -146,7 +140,7 @@ def _forecasts(run: Path, anchor: Path | None) -> Row | None:
         raise FileError(
             f"holds no page data: {fault!r}", where=str(run / "page.json"), fix="train this run again"
         ) from None
-    metrics = _json(run / "metrics.json", optional=True) or {}
+    metrics = finite_json(run / "metrics.json", optional=True) or {}
     return {
         "title": page.get("title") or "Forecasts",
         "windows": windows,
@@ -201,7 +195,7 @@ def _curve(path: Path) -> Curve:
     curve = Curve()
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
-            entry = _finite(json.loads(line))
+            entry = finite(json.loads(line))
         except ValueError:
             continue  # the last line of a run that was killed may be half written
         if isinstance(entry, dict):
@@ -214,10 +208,10 @@ def _settings(folder: Path) -> Row:
     runs = [folder, *sorted((folder / "arms").glob("fused-seed*")), *sorted((folder / "arms").glob("*-seed*"))]
     splits = next((run / "splits.json" for run in runs if (run / "splits.json").is_file()), None)
     config = folder / "config.yaml"
-    facts = _json(folder / "environment.json", optional=True) or {}
+    facts = finite_json(folder / "environment.json", optional=True) or {}
     return {
-        "splits": _json(splits) if splits else None,
-        "audit": _json(folder / "audit.json", optional=True),
+        "splits": finite_json(splits) if splits else None,
+        "audit": finite_json(folder / "audit.json", optional=True),
         "split_names": SPLITS,
         "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
         "packages": facts.pop("packages", {}),

@@ -1,11 +1,13 @@
 """Numbers, dates and verdicts as people read them."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 Row = dict[str, Any]
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+NOT_KNOWN = "not enough data"
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -44,6 +46,25 @@ def count(number: int) -> str:
 def amount(value: float) -> str:
     """A quantity in the unit of the data, with three digits."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+def weight(value: float | None) -> str:
+    """A weight of attention, between 0 and 1."""
+    if value is None:
+        return NOT_KNOWN
+    return "0" if value == 0 else f"{value:.4f}" if value >= 0.00005 else f"{value:.0e}".replace("-", "−")
+
+
+def told(value: float | None, words: Callable[[float | None], str]) -> str:
+    """A number in the given words, or that there is not enough data to tell it."""
+    return NOT_KNOWN if value is None else words(value)
+
+
+def between(found: Row | None, words: Callable[[float | None], str] = change) -> str:
+    """An interval in words, or that there is not enough data to tell it."""
+    if not found or found.get("low") is None or found.get("high") is None:
+        return NOT_KNOWN
+    return f"{words(found['low'])} to {words(found['high'])}"
 
 
 def date(text: str) -> str:
@@ -118,6 +139,14 @@ def says(row: Row) -> str:
     if row["low"] == row["high"] == 0:
         return "the same error"
     return "less error" if row["high"] < 0 else "more error" if row["low"] > 0 else "no difference shown"
+
+
+def tells(row: Row) -> str:
+    """The same, but of a change too small for its decimals, wherever it lies."""
+    ends = [row["value"], row["low"], row["high"]]
+    if any(end is None or not size(end).startswith("0.0") for end in ends) or not any(ends):
+        return says(row)
+    return "below 0.05\u00a0% either way"
 
 
 def best_sentence(best: Row, name: str) -> str:

@@ -67,7 +67,7 @@ def start_from_ridge(model: nn.Module, data: ForecastData) -> float | None:
     if getattr(head, "hidden", None) is not None:
         raise ConfigError(
             "a head with a hidden layer can't start as the ridge", where="model.head.hidden",
-            fix="give 0, or model.series.start: random",
+            fix="leave out hidden and film, or give model.series.start: random",
         )  # fmt: skip
     inputs, targets = {}, {}
     for split in ("train", "val"):

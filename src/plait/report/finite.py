@@ -1,0 +1,34 @@
+"""JSON files as plain values: None for every number that is none, and no text that turns what stands after it."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from plait.runs.folder import read_json
+
+TURNS = re.compile("[\u202a\u202b\u202d\u202e]")
+ISOLATES = re.compile("[\u2066-\u2068]")
+
+
+def finite_json(path: Path, *, optional: bool = False) -> Any:
+    """What a JSON file holds; None for an optional one that is not there."""
+    if optional and not path.is_file():
+        return None
+    return finite(read_json(path))
+
+
+def finite(data: Any) -> Any:
+    """The same data, with None for numbers that are not finite, and with every text closed."""
+    if isinstance(data, dict):
+        return {closed(name): finite(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [finite(value) for value in data]
+    if isinstance(data, str):
+        return closed(data)
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def closed(text: str) -> str:
+    """The text with an end for each mark in it that turns the direction of writing, up to its last character."""
+    return text + "\u2069" * len(ISOLATES.findall(text)) + "\u202c" * len(TURNS.findall(text))
