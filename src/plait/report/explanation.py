@@ -10,7 +10,7 @@ from plait.report.arms import Scale, change_axis
 from plait.report.figures import Line, time_figure
 from plait.report.finite import finite_json
 from plait.report.shading import Room, shaded_sample
-from plait.report.wording import SPLITS, Row, between, capital, change, count, date, error, share, tells, than, told
+from plait.report.wording import SPLITS, Row, between, capital, change, count, date, movement, share, tells, than, told
 
 ORDER = ("test", "val", "train")
 PICKS = {
@@ -174,7 +174,7 @@ def _faithfulness(found: Row) -> Row:
         "windows": count(found["windows"]),
         "stream": str(found["stream"]),
         "bars": [
-            {"what": words, "value": told(found[pick], error), "meter": scale.at(found[pick] or 0.0), "pick": pick}
+            {"what": words, "value": told(found[pick], movement), "meter": scale.at(found[pick] or 0.0), "pick": pick}
             for pick, words in PICKS.items()
         ],
         "changes": [_moves(*pair, found[name]) for name, pair in AGAINST.items()],

@@ -38,6 +38,11 @@ def error(value: float | None) -> str:
     return (f"{value:.2e}" if 0 < abs(value) < 0.0005 else f"{value:.4f}").replace("-", "−")
 
 
+def movement(value: float | None) -> str:
+    """How far a forecast moves, to three digits."""
+    return NOT_KNOWN if value is None else f"{value:.3g}".replace("-", "−")
+
+
 def count(number: int) -> str:
     """A whole number with its thousands apart."""
     return f"{number:,}"
