@@ -31,7 +31,7 @@ class ModalityAttentionConfig(Config):
 class ModalityAttention(nn.Module):
     """sum of a_i c_i, c_i the mean of the tokens of modality i by its own projection, a = softmax(w^T tanh(W c_i)).
 
-    Shape: {name: (b, m_i, d_i)} -> (b, 1, d), d the anchor's width. Map `gate` (b, modalities), in the order of names.
+    Shape: {name: (b, m_i, d_i)} -> (b, 1, d), d the anchor's width. Map `share` (b, modalities), in the order of names.
     Mask: a modality without tokens has the weight 0; a row without any is 0, with a False mask.
     """
 
@@ -52,5 +52,5 @@ class ModalityAttention(nn.Module):
         # A row without any modality keeps its scores, so that its softmax stays finite; its content is 0.
         weights = torch.softmax(scores.masked_fill(~here & some, float("-inf")), dim=1)
         if notes is not None and notes.explain:
-            notes.maps["gate"] = Map(torch.where(some, weights, 0.0), ("row", "modality: " + ", ".join(each)))
+            notes.maps["share"] = Map(torch.where(some, weights, 0.0), ("row", "modality: " + ", ".join(each)))
         return Tokens((weights[..., None] * x).sum(dim=1, keepdim=True), some)

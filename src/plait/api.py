@@ -57,7 +57,7 @@ def compare(
     kinds = None if fusions is None else named_kinds(fusions)
     config, folder = _prepare(recipe, frame, texts, out, size, fields, "compare")
     chosen = load_recipe(recipe)
-    plan = Plan(config, chosen.modality, chosen.arms, tuple(range(seeds)))
+    plan = Plan(config, chosen.modality, chosen.arms, tuple(range(config.seed, config.seed + seeds)))
     with new_or_nothing(folder):
         write_start(folder, config)
         result = (Comparison(plan, folder) if kinds is None else FusionComparison(plan, kinds, folder)).run()

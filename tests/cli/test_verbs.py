@@ -545,6 +545,9 @@ def test_fusion_kinds_are_compared_and_gone_on_with(plait: Command) -> None:
     assert again.code == 0, again.err
     assert again.out.count("test mse ") == 1
     assert "no placebo is among these arms" in again.out
+    verdict = plait(*line, "--seeds", 1, "--trackers", "[]", "--resume", "out")
+    assert (verdict.code, verdict.out) == (2, "")
+    assert "the comparison in out compares fusions (add --fusions as it began)" in verdict.err
 
 
 def test_a_finished_run_is_resumed_to_the_same_numbers(run: Trained, plait: Command) -> None:

@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from embedders.tiny_models import tiny_bert, tiny_gpt2, tiny_llama
 from plait.core import signals
 from plait.core.errors import ConfigError, FileError, NumericsError, Terminated
+from plait.core.kinds import config_class
 from plait.core.schema import Schema
-from plait.core.tokens import Batch, Map, Output, Prediction
+from plait.core.tokens import Batch, Map, Notes, Output, Prediction, Tokens
 from plait.embedders.minilm import MiniLmConfig
 from plait.embedders.pretrained import PretrainedConfig
 from plait.embedders.tfidf import Tfidf
 from plait.embedders.wordllama import WordLlama
 from plait.evaluation.explain import maps as maps_on_disk
 from plait.evaluation.explain.checks import ABSENT, GATES, NAMED, SUMS, faults
-from plait.evaluation.explain.contribution import partners
+from plait.evaluation.explain.contribution import leaning, partners
 from plait.evaluation.explain.faithfulness import picked
 from plait.evaluation.explain.folder import whole_folder
 from plait.evaluation.explain.look import Lens
@@ -32,6 +33,7 @@ from plait.evaluation.explain.run import explain, explained
 from plait.evaluation.explain.streams import present_tokens, without_tokens
 from plait.evaluation.explain.texts import text_samples
 from plait.evaluation.explain.weights import gate_share, present_queries, token_weights
+from plait.report.page import write_report
 from plait.runs.fit import fit
 from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
@@ -63,6 +65,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
         "latent_gate": [("data.text.pool", "none"), ("data.text.max_tokens", 5)],
         "cross_attention": [("lr", 0.01)],
         "add": [],
+        "perceiver": [],
     }
 
     def get(fusion: str) -> Run:
@@ -421,6 +424,33 @@ def test_gates_of_a_stream_are_told_apart() -> None:
     assert gate_share({"attention": _attention()}, _inputs(), schema) is None
 
 
+def test_of_a_tree_the_gates_into_the_anchor_count() -> None:
+    schema = Schema("series", {"series": 8, "notes": 8})
+    tokens = {name: Tokens.full(torch.randn(3, count, 8)) for name, count in (("series", 2), ("notes", 3))}
+    notes = Notes(explain=True)
+    config_class("fusion", "hierarchical")(node={"kind": "latent_gate"}).build(schema)(tokens, notes)  # type: ignore[attr-defined]
+    into = {"gate.series+notes.series": 0.9, "gate.series+notes.notes": 0.1}
+    maps = {name: notes.maps[name]._replace(values=torch.full((3, 2, 8), value)) for name, value in into.items()}
+    found = gate_share(maps, _inputs(), schema, "notes")
+    assert found is not None
+    torch.testing.assert_close(found, torch.full((3,), 0.9))
+
+
+@pytest.mark.parametrize(
+    "drop, permute, words",
+    [
+        ((0.1, 0.2), (0.1, 0.2), "leans on what it says"),
+        ((-0.1, 0.2), (0.1, 0.2), "leans on what it says"),
+        ((0.1, 0.2), (-0.1, 0.2), "leans on its presence, not on what it says"),
+        ((-0.1, 0.2), (-0.1, 0.2), "not shown to lean"),
+        ((-0.2, -0.1), (-0.1, 0.2), "errs less without it"),
+        ((None, None), (0.1, 0.2), "not enough data"),
+    ],
+)
+def test_a_model_leans_on_what_a_modality_says_or_on_its_presence(drop: Any, permute: Any, words: str) -> None:
+    assert words in leaning(*({"value": 0.0, "low": low, "high": high} for low, high in (drop, permute)))
+
+
 # --- contribution
 
 
@@ -454,7 +484,7 @@ def test_drop_and_permute_are_scores_of_the_changed_batches(notebook: Notebook, 
     assert found["drop"]["value"] == pytest.approx(error(lambda b: b.without(["notes"])) / error() - 1, rel=1e-6)
     assert found["permute"]["value"] == pytest.approx(error(permuted) / error() - 1, rel=1e-6)
     assert found["drop"]["low"] > 0
-    assert found["text"].startswith("notes: it helps; mse changes by +")
+    assert found["text"].startswith("notes: the model leans on what it says; mse changes by +")
     assert found["present"] == has.mean()
     assert found["gate"] == {"value": pytest.approx(0.25), "low": pytest.approx(0.25), "high": pytest.approx(0.25)}
 
@@ -491,6 +521,17 @@ def test_over_time_is_a_point_a_window_evenly_spaced(notebook: Notebook, runs: A
     null = maps["attention"].values[..., 0].mean(dim=(1, 2))
     assert [p["attention"] for p in points] == pytest.approx((1 - null).tolist(), abs=1e-5)
     assert [p["gate"] for p in points] == pytest.approx(maps["gate"].values.mean(dim=(1, 2)).tolist(), abs=1e-5)
+
+
+def test_queries_that_are_no_variates_are_one_row_on_the_page_too(runs: Any) -> None:
+    run = runs("perceiver")
+    heat = explain(run, "test", run.folder / "explain" / "test")["samples"][0]["heat"]
+    assert heat["rows"] == ["all queries"]
+    assert "null" not in heat["columns"]
+    page = write_report(run.folder).read_text()
+    assert "One row for all queries" in page
+    assert "null is the share" not in page
+    assert "the rest of each row is on other tokens" in page
 
 
 @pytest.mark.parametrize("fusion", ["cross_attention", "latent_gate"])

@@ -57,6 +57,8 @@ def test_an_installed_operator_trains_and_predicts(installed: dict[str, str], tm
     assert json.loads(done.stdout)["windows"]["test"] > 0
     again = plait(installed, "predict", str(run), "--output", str(tmp_path / "out.csv"))
     assert again.returncode == 0, again.stderr
+    explained = plait(installed, "explain", str(run))
+    assert explained.returncode == 0, explained.stderr
     gone = plait(dict(os.environ), "predict", str(run), "--output", str(tmp_path / "gone.csv"))
     assert gone.returncode == 2
     assert f"no kind '{kind}'" in gone.stderr or f"of kind '{kind}'" in gone.stderr

@@ -18,6 +18,7 @@ from plait.runs.fit import fit, warn
 from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
 from plait.training.config import TrainingConfig
+from plait.training.stages import select
 
 SMALL: list[tuple[str, Any]] = [
     ("data.weeks", 420), ("train-epochs", 1), ("batch-size", 64), ("trackers", []), ("device", "cpu"),
@@ -54,6 +55,32 @@ def test_a_text_path_without_a_shown_gain_is_closed_and_equals_the_anchor(reject
     assert all(torch.equal(own[k], other[k]) for k in own)
     assert rejected.metrics["metrics"]["test"] == anchor.metrics["metrics"]["test"]
     assert rejected.metrics["raw"]["test"] != rejected.metrics["metrics"]["test"]
+
+
+def test_a_fusion_that_changes_the_anchor_alone_is_compared_with_one_trained_without_it(tmp_path: Path) -> None:
+    stages = [
+        {"name": "series", "present": ["series"], "epochs": 1},
+        {"name": "fusion", "train": ["text*", "fusion.*"], "epochs": 1},
+    ]
+    fields = [("data.signal", False), ("training.stages", stages)]
+    rejected = _run(tmp_path / "gmu", *fields, ("fusion", "gmu"), ("model.fusion.form", "arevalo"))
+    anchor = _run(tmp_path / "anchor", *fields, ("fusion", "none"))
+    assert rejected.metrics["accepted"] is False
+    own, other = rejected.model.state_dict(), anchor.model.state_dict()
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[k], other[k]) for k in own)
+
+
+def test_the_recipe_trains_the_film_of_a_head_beside_the_fusion(rejected: Run) -> None:
+    for film in (True, False):
+        config = resolve(load_recipe("chimera"), "tiny", [*SMALL, ("model.head.film", film)])
+        model = build_model(config, rejected.data.schema.with_widths({"series": 7, "text": 256}))
+        stage = next(stage for stage in config.training.stages if stage.name == "fusion")
+        select(model, stage)
+        learns = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+        assert learns == {"text", "fusion", *(["head"] if film else [])}
+        own = {name for name, p in model.named_parameters() if name.startswith("head.") and p.requires_grad}
+        assert all(name.startswith(("head.film.", "head.contexts.")) for name in own)
 
 
 def test_a_loaded_run_scores_and_predicts_as_it_did(always: Run) -> None:

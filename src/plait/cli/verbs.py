@@ -1,6 +1,7 @@
 """What each verb does: take its tokens apart, call the library, say the result, return it as plain data."""
 
 import shutil
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,7 @@ def compare(tokens: list[str]) -> Any:
     if resume:
         folder = Path(resume)
         check_same(folder, config)
+        _check_resumes(folder, plan.arms, kinds)
     else:
         folder = new_folder(config, parsed.options.get("out"), verb="compare")
     with nullcontext() if resume else new_or_nothing(folder):
@@ -166,6 +168,18 @@ def compare(tokens: list[str]) -> Any:
         say(f"figures: {folder / 'fusions.json'}")
     say(f"report: {write_report(folder)}")
     return {"folder": str(folder), **result}
+
+
+def _check_resumes(folder: Path, arms: Iterable[str], kinds: list[str] | None) -> None:
+    """Refuse a folder of the other comparison: the one for the verdict, or the one of fusions."""
+    begun = {path.name.rsplit("-seed", 1)[0] for path in folder.glob("arms/*-seed*")} - {"anchor"}
+    ranks = bool(begun - set(arms)) or (folder / "fusions.json").exists()
+    if ranks if kinds is None else bool(begun & set(arms)) or (folder / "compare.json").exists():
+        what = "compares fusions" if kinds is None else "is for the verdict"
+        raise ConfigError(
+            f"the comparison in {folder} {what}", where="--resume",
+            fix="add --fusions as it began" if kinds is None else "leave out --fusions, or give a new --out",
+        )  # fmt: skip
 
 
 def audit(tokens: list[str]) -> Any:

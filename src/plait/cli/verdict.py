@@ -60,7 +60,7 @@ def tell_fusions(result: dict[str, Any]) -> None:
         say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for each in result["left_out"]:
         say(f"left out: {each['kind']}: {each['reason']}")
-    say("kept: seeds that validation accepts; ms: an optimiser step; MiB: the peak of a forward and backward pass")
+    say("kept: seeds that acceptance keeps; ms: an optimiser step; MiB: the peak of a forward and backward pass")
     say("no placebo is among these arms: they rank the kinds, the verdict comes from plait compare without --fusions")
 
 

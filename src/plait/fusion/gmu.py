@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from plait.core.config import Config
 from plait.core.schema import Schema
 from plait.core.tokens import Map, Notes, Tokens, anchored
-from plait.nn.contexts import stream_layers
+from plait.nn.contexts import refuse_unknown, stream_layers
 from plait.nn.pool import masked_mean
 
 
@@ -68,6 +68,7 @@ class Gmu(nn.Module):
     def forward(self, streams: Mapping[str, Tokens], notes: Notes | None = None) -> Tokens:
         """The anchor's tokens, changed."""
         anchor, given = anchored(streams, self.anchor)
+        refuse_unknown(given, self.value)
         contexts = {name: given[name] for name in self.value if name in given}
         pooled = {name: masked_mean(context) for name, context in contexts.items()}
         masks = {name: (anchor.mask & context.present[:, None])[..., None] for name, context in contexts.items()}

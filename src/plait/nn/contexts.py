@@ -1,6 +1,6 @@
 """Several context streams brought to one width and told apart by their own projections."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,16 @@ def beside_null(null: Tensor, keys: Tokens) -> Tokens:
 def stream_layers(layers: Mapping[str, nn.Module]) -> nn.ModuleDict:
     """A layer for each stream, in the order of their names. Errors: ConfigError for a name that torch keeps."""
     for name in layers:
-        if hasattr(nn.ModuleDict, name) or "." in name:
+        if not name or "." in name or hasattr(nn.ModuleDict(), name):
             raise ConfigError(f"a stream can't be named {name!r}", where="data", fix="rename it, without a dot")
     return nn.ModuleDict(dict(sorted(layers.items())))
+
+
+def refuse_unknown(streams: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse streams that an operator was not built for: left out without a word they would seem to be used."""
+    unknown = sorted(set(streams) - set(known))
+    if unknown:
+        raise DataError(f"was not built for {', '.join(unknown)}", where="fusion", fix=f"streams: {', '.join(known)}")
 
 
 class Contexts(nn.Module):
@@ -53,11 +60,7 @@ class Contexts(nn.Module):
 
         Errors: DataError for none at all, and for one that this was not built for.
         """
-        unknown = sorted(set(contexts) - set(self.project))
-        if unknown:
-            raise DataError(
-                f"was not built for {', '.join(unknown)}", where="fusion", fix=f"streams: {', '.join(self.project)}"
-            )
+        refuse_unknown(contexts, self.project)
         found = {}
         for name, layer in self.project.items():
             if name in contexts:

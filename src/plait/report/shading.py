@@ -18,6 +18,9 @@ HEAVIEST = 5
 WIDEST = 120
 """Columns that a heat map has at most."""
 
+WHOLE = 0.999
+"""A row of weights that sums to less has the rest on tokens that are not shown."""
+
 END = re.compile(r"\w\w[.!?][\"'”’)]*$")
 
 Piece = tuple[str, float | None]
@@ -165,6 +168,7 @@ def _heat(sample: Row, room: Room) -> Row | None:
     heads = {place: _column(place, columns[place], sample["items"], null) for place in shown}
     return {
         "null": null,
+        "rest": any(sum(weight or 0.0 for weight in row) < WHOLE for row in values),
         "heads": list(heads.values()),
         "rows": [
             {

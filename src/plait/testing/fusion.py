@@ -155,7 +155,7 @@ def no_context_returns_the_anchor(case: FusionCase) -> None:
     """An anchored kind returns the anchor bit for bit in a row without context: at the start and after training,
     in evaluation and in training, with contexts absent or left out, beside rows that have context.
 
-    A config with `keeps_anchor = False` says that its kind changes the anchor there too, as a function of it alone.
+    A config with `keeps_anchor = False` says that its kind changes the anchor there too; the law leaves it out.
     """
     if not case.keeps_anchor:
         return

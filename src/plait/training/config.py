@@ -14,6 +14,8 @@ class StageConfig(Config):
     """Name of the stage, in logs and checkpoints."""
     train: list[str] = ["*"]
     """Globs of the names of the parameters that learn; one that matches nothing is an error."""
+    also: list[str] = []
+    """Globs of parameters that learn too, where there are any."""
     present: list[str] | None = None
     """Modalities the model sees; unset: all."""
     epochs: int = Field(10, ge=0)

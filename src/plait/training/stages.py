@@ -11,7 +11,10 @@ from plait.training.config import StageConfig, TrainingConfig
 
 
 def select(model: nn.Module, stage: StageConfig) -> int:
-    """Let the parameters named by the stage's globs learn and freeze the others; returns how many values learn."""
+    """Let the parameters named by the stage's globs learn and freeze the others; returns how many values learn.
+
+    Errors: ConfigError for a glob of `train` that matches nothing.
+    """
     names = [name for name, _ in model.named_parameters()]
     for glob in stage.train:
         if not any(fnmatchcase(name, glob) for name in names):
@@ -22,7 +25,7 @@ def select(model: nn.Module, stage: StageConfig) -> int:
             )  # fmt: skip
     count = 0
     for name, parameter in model.named_parameters():
-        learns = any(fnmatchcase(name, glob) for glob in stage.train)
+        learns = any(fnmatchcase(name, glob) for glob in (*stage.train, *stage.also))
         parameter.requires_grad_(learns)
         count += parameter.numel() * learns
     return count

@@ -51,7 +51,12 @@ class Contributions:
         self.count[rows] = scores["n"].double().cpu().numpy()
 
     def result(self, estimate: Estimate) -> list[dict[str, Any]]:
-        """Of each modality the share of windows that have it, and the relative changes of the error; > 0: it helped."""
+        """Of each modality the share of windows that have it, and the relative changes of the error.
+
+        Above 0 the model leans on the modality: on what it says where the other window's is worse too, else on its
+        presence. Whether it helps is another question, which takes a model trained without it and one trained on
+        shuffled contents (`plait compare`).
+        """
         found = []
         for name, has in self.present.items():
             drop, permute = (
@@ -69,16 +74,24 @@ class Contributions:
     def _words(self, name: str, present: float, drop: Estimated, permute: Estimated, gate: Estimated | None) -> str:
         if not present:
             return f"no window has {name}"
-        low, high = drop["low"], drop["high"]
-        if low is None or high is None:
-            said = "not enough data to say whether it adds anything"
-        else:
-            said = "it helps" if low > 0 else "it harms" if high < 0 else "no effect is shown"
-        words = f"{name}: {said}; {self.task.metric} changes by {written(drop)} without it"
+        words = f"{name}: {leaning(drop, permute)}; {self.task.metric} changes by {written(drop)} without it"
         words += f" and by {written(permute)} with that of another window; {present:.1%} of windows have it"
         if gate is not None and gate["value"] is not None:
             words += f"; its gate is open by {gate['value']:.1%}"
         return words
+
+
+def leaning(drop: Estimated, permute: Estimated) -> str:
+    """What the model leans on, by the error without a modality and with that of another window."""
+    lows = drop["low"], permute["low"]
+    if lows[0] is None or lows[1] is None:
+        return "not enough data to say whether the model leans on it"
+    if lows[1] > 0:
+        return "the model leans on what it says"
+    if lows[0] > 0:
+        return "the model leans on its presence, not on what it says"
+    worse = drop["high"] is not None and drop["high"] < 0
+    return "the model errs less without it" if worse else "the model is not shown to lean on it"
 
 
 def partners(has: NDArray[np.bool_], seed: int, modality: str) -> Rows:

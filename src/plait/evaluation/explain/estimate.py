@@ -59,10 +59,12 @@ class Estimate:
 
 def _plain(interval: Interval | None) -> Estimated:
     numbers = (interval.value, interval.low, interval.high) if interval else (None, None, None)
-    return {
-        name: number if number is not None and isfinite(number) else None
-        for name, number in zip(("value", "low", "high"), numbers, strict=True)
-    }
+    return {name: finite(number) for name, number in zip(("value", "low", "high"), numbers, strict=True)}
+
+
+def finite(number: float | None) -> float | None:
+    """The number, None where it is none: JSON has no word for it."""
+    return float(number) if number is not None and isfinite(number) else None
 
 
 def written(estimated: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from plait.core.seeding import generator
-from plait.evaluation.explain.estimate import Estimate, written
+from plait.evaluation.explain.estimate import Estimate, finite, written
 from plait.evaluation.explain.look import Lens, Look
 from plait.evaluation.explain.streams import present_tokens, without_tokens
 from plait.evaluation.explain.weights import token_weights
@@ -81,7 +81,7 @@ class Faithfulness:
         faithful = all(low > 0 for low in known) if len(known) == len(lows) else None
         return {
             "stream": stream, "windows": len(most),
-            "most": float(most.mean()), "random": float(random.mean()), "least": float(least.mean()),
+            "most": finite(most.mean()), "random": finite(random.mean()), "least": finite(least.mean()),
             **changes, "faithful": faithful, "text": _words(stream, changes, faithful),
         }, None  # fmt: skip
 

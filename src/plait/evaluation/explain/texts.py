@@ -20,6 +20,8 @@ from plait.evaluation.explain.weights import (
     token_weights,
 )
 
+EVERY_QUERY = "all queries"
+"""The one row of a heat map whose queries are not the variates."""
 TEXT = "text"
 """The stream of texts."""
 
@@ -44,11 +46,14 @@ def text_samples(lens: Lens, rows: Rows) -> list[dict[str, Any]]:
     for place, origin in enumerate(look.batch.info["row"].tolist()):
         items, slots = shown.of(origin, weights[place].double().cpu().numpy())
         parts = heat[place].double().cpu().numpy().reshape(len(heat_rows), shown.slots, -1).sum(axis=2)
-        values = np.concatenate([null[place].double().cpu().numpy()[:, None], parts[:, slots]], axis=1)
+        values = parts[:, slots]
+        if null is not None:
+            values = np.concatenate([null[place].double().cpu().numpy()[:, None], values], axis=1)
         samples.append({
             "origin": named[place], "row": int(rows[place]), "variates": variates, "items": items,
             "heat": {
-                "rows": heat_rows, "columns": [NULL, *(item["place"] for item in items)], "values": values.tolist()
+                "rows": heat_rows, "columns": [*[NULL] * (null is not None), *(item["place"] for item in items)],
+                "values": values.tolist(),
             },
         })  # fmt: skip
     return samples
@@ -94,8 +99,8 @@ class TextPieces:
         return [self.distinct[unit]] if bool(self.text.mask[unit].any()) else []
 
 
-def _heat(look: Look, schema: Schema) -> tuple[list[str], Tensor, Tensor]:
-    """The weight of each variate on `null` and on each text token: rows, (b, rows) and (b, rows, n).
+def _heat(look: Look, schema: Schema) -> tuple[list[str], Tensor | None, Tensor]:
+    """The weight of each variate on `null`, where a map has it, and on each text token: rows, (b, rows), (b, rows, n).
 
     Means over heads and maps whose queries are the variates; without such a map one row is the mean over queries.
     """
@@ -112,5 +117,5 @@ def _heat(look: Look, schema: Schema) -> tuple[list[str], Tensor, Tensor]:
                 kept = torch.where(queries[..., None], mean, 0.0) if own else over_queries(mean, queries)[:, None]
                 values[name].append(kept)
     text = torch.stack(values[TEXT]).mean(dim=0)
-    null = torch.stack(values[NULL]).mean(dim=0).sum(dim=-1) if values[NULL] else torch.zeros_like(text[..., 0])
-    return (variates if own else ["mean"]), null, text
+    null = torch.stack(values[NULL]).mean(dim=0).sum(dim=-1) if values[NULL] else None
+    return (variates if own else [EVERY_QUERY]), null, text

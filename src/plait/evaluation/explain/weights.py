@@ -90,14 +90,16 @@ def share_beyond_null(maps: Maps, inputs: Inputs, schema: Schema) -> Tensor | No
 def gate_share(maps: Maps, inputs: Inputs, schema: Schema, stream: str | None = None) -> Tensor | None:
     """How far gates open: the mean over present tokens and features of the maps `gate` and `gate.<...>`.
 
-    With a `stream` only those of that stream alone, `gate.<stream>`, and those of no single stream. None where there
-    is no such map. Shape: (b,).
+    Where some let others into the anchor's tokens, these alone. With a `stream` only those of that stream alone,
+    `gate.<stream>`, and those of no single stream. None where there is no such map. Shape: (b,).
     """
+    gates = {name: each for name, each in maps.items() if name.split(".")[0] == "gate"}
+    own = {name: each for name, each in gates.items() if each.axes[1] == f"{schema.anchor} token"}
     found = []
-    for name, each in maps.items():
+    for name, each in (own or gates).items():
         parts = name.split(".")
         of = parts[1] if len(parts) > 1 and parts[1] in schema.streams else None
-        if parts[0] == "gate" and (stream is None or of is None or of == stream):
-            queries = present_queries(each, 1, inputs, schema)
-            found.append(over_queries(each.values.flatten(2).mean(dim=-1)[..., None], queries)[:, 0])
+        if stream is None or of is None or of == stream:
+            queries, values = present_queries(each, 1, inputs, schema), each.values
+            found.append(over_queries(values.reshape(*values.shape[:2], -1).mean(dim=-1)[..., None], queries)[:, 0])
     return torch.stack(found).mean(dim=0) if found else None
