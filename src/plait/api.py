@@ -1,5 +1,6 @@
 """The Python API: the same runs as the command line makes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,17 @@ def compare(
     texts: Any = None,
     *,
     seeds: int = 3,
-    fusions: str | None = None,
+    fusions: str | Sequence[str] | None = None,
     out: str | None = None,
     size: str | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
     """Train naive, anchor-only, fused and placebo arms on the same splits and seeds; returns what compare.json has.
 
-    With `fusions`, `all` or a comma list of kinds, the arms are the recipe with each kind at a matched number of
+    With `fusions`, `all`, a list of kinds or one with commas, the arms are the recipe with each kind at a matched number of
     parameters, without a placebo; returns what fusions.json has.
     """
-    kinds = None if fusions is None else named_kinds(fusions)
+    kinds = None if fusions is None else named_kinds(fusions if isinstance(fusions, str) else ",".join(fusions))
     config, folder = _prepare(recipe, frame, texts, out, size, fields, "compare")
     chosen = load_recipe(recipe)
     plan = Plan(config, chosen.modality, chosen.arms, tuple(range(config.seed, config.seed + seeds)))

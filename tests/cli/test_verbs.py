@@ -19,7 +19,7 @@ import pytest
 from plait.cli import main as command
 from plait.cli import verbs
 from plait.cli.fields_page import commented_yaml
-from plait.core import console, yaml
+from plait.core import console, signals, yaml
 from plait.runs.recipe import load_recipe, names_of, raw_config, recipe_names, resolve
 from plait.training.checkpoint import read_folder, write_folder
 
@@ -539,15 +539,28 @@ def test_fusion_kinds_are_compared_and_gone_on_with(plait: Command) -> None:
     assert said.code == 0, said.err
     assert [each["kind"] for each in said.data["fusions"]] == ["latent_gate", "low_rank"]
     assert said.data == {"folder": "out", **json.loads(Path("out/fusions.json").read_text())}
-    assert "3 trainings: anchor, latent_gate, low_rank, 1 seeds each; about " in said.err
+    assert "3 trainings: anchor, latent_gate, low_rank, 1 seed each; about " in said.err
     assert said.err.count("test mse ") == 4, "one line a training, and the table"
     again = plait(*asked, "--resume", "out")
     assert again.code == 0, again.err
     assert again.out.count("test mse ") == 1
     assert "no placebo is among these arms" in again.out
+    alone = plait("train", "--resume", "out")
+    assert (alone.code, alone.out) == (5, "")
+    assert "out: is a comparison and no run" in alone.err
+    assert not Path("out/model").exists()
     verdict = plait(*line, "--seeds", 1, "--trackers", "[]", "--resume", "out")
     assert (verdict.code, verdict.out) == (2, "")
     assert "the comparison in out compares fusions (add --fusions as it began)" in verdict.err
+
+
+def test_a_comparison_that_is_stopped_says_how_to_go_on(plait: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "install", lambda: None)
+    monkeypatch.setattr(signals, "_asked", [True])
+    line = ("compare", "chimera", "--size", "tiny", "--data.weeks", 420, "--train-epochs", 1, "--device", "cpu")
+    said = plait(*line, "--seeds", 1, "--trackers", "[]", "--out", "stopped")
+    assert said.code == 143
+    assert said.err.endswith("plait: stopped as asked; go on with the same command and --resume stopped\n")
 
 
 def test_a_finished_run_is_resumed_to_the_same_numbers(run: Trained, plait: Command) -> None:

@@ -1,6 +1,7 @@
 """An explanation: maps on disk are the model's, checks see faults, faithfulness tells true attention from any."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -649,15 +650,18 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         raise KeyError
     assert list((tmp_path / "explain").iterdir()) == []
     for content in ("[1]", "[2]"):
-        stale = target.with_name(".test.part")
+        stale = target.with_name(".test.0.part")
         stale.mkdir()
         (stale / "left by a killed one.json").write_text("")
         with whole_folder(target) as aside:
             (aside / "a.json").write_text(content)
         assert [path.name for path in (tmp_path / "explain").iterdir()] == ["test"]
         assert read_folder(target)[1] == {"a": json.loads(content)}
+    running = target.with_name(f".test.{os.getppid()}.part")
+    running.mkdir()
     with pytest.raises(KeyError), whole_folder(target):
         raise KeyError
+    assert running.is_dir(), "another process writes there now"
     assert read_folder(target)[1] == {"a": [2]}
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="can't be written"), whole_folder(tmp_path / "file" / "test"):

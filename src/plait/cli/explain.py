@@ -31,7 +31,7 @@ def explain_verb(tokens: list[str]) -> dict[str, Any]:
 
 def tell(result: dict[str, Any]) -> None:
     """Print an explanation for people."""
-    which = " of the model before acceptance" if result["raw"] else ""
+    which = " of the model before acceptance" if result["raw"] and result["accepted"] is False else ""
     say(f"{result['windows']} {result['split']} windows{which}, fusion {result['fusion']}")
     for name, about in result["maps"].items():
         keys = f"; keys {', '.join(f'{places} {key}' for key, places in about['keys'])}" if about["keys"] else ""

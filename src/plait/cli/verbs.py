@@ -10,7 +10,7 @@ from plait.cli.arguments import COMMON, config_of, only_options, raw_config_of
 from plait.cli.fetch import data_fetch
 from plait.cli.verdict import tell_comparison, tell_fusions
 from plait.core.console import say
-from plait.core.errors import ConfigError, DataError, FileError, PlaitError, suggest
+from plait.core.errors import ConfigError, DataError, FileError, PlaitError, Terminated, suggest
 
 
 def _usage(tokens: list[str], text: str) -> bool:
@@ -36,12 +36,13 @@ def train(tokens: list[str]) -> Any:
     """Train into a new run folder, or go on in one."""
     if "--help" in tokens or "-h" in tokens:
         return _train_help([t for t in tokens if t not in ("--help", "-h")])
-    from plait.runs.folder import new_folder, new_or_nothing, read_config
+    from plait.runs.folder import new_folder, new_or_nothing, read_config, refuse_comparison
 
     resume = any(t == "--resume" or t.startswith("--resume=") for t in tokens)
     if resume:
         folder = Path(only_options(tokens, (), ("resume",)).options["resume"])
         config = read_config(folder)
+        refuse_comparison(folder)
     else:
         parsed, _, config = config_of(tokens, valued=("out",))
         folder = new_folder(config, parsed.options.get("out"))
@@ -160,7 +161,10 @@ def compare(tokens: list[str]) -> Any:
             write_start(folder, config)
         comparison = Comparison(plan, folder) if kinds is None else FusionComparison(plan, kinds, folder)
         say(f"folder: {folder} (go on with the same command and --resume {folder})")
-        result = comparison.run()
+        try:
+            result = comparison.run()
+        except Terminated:
+            raise Terminated(f"stopped as asked; go on with the same command and --resume {folder}") from None
     if kinds is None:
         tell_comparison(result)
     else:

@@ -135,7 +135,7 @@ class Trainings:
         warn(plan.config, self.data)
         seconds = sum(self._seconds(plan, arm) for arm in plan.arms) * len(plan.seeds)
         count, arms, seeds = len(plan.arms) * len(plan.seeds), ", ".join(plan.arms), len(plan.seeds)
-        say(f"{count} trainings: {arms}, {seeds} seeds each; about {clock(seconds)} at most")
+        say(f"{count} trainings: {arms}, {seeds} seed{'s' * (seeds > 1)} each; about {clock(seconds)} at most")
 
     def _seconds(self, plan: Plan, arm: str) -> float:
         config = plan.of(arm, plan.seeds[0])

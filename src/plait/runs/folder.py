@@ -139,8 +139,15 @@ def environment() -> dict[str, Any]:
 
 
 def check_same(folder: Path, config: RunConfig) -> None:
-    """Refuse to resume a run under another config."""
+    """Refuse to go on with a comparison under another config."""
     if config_text(read_config(folder)) != config_text(config):
         raise ConfigError(
-            "the config differs from the run's own", where=str(folder), fix="resume without other options"
-        )
+            "the config differs from the one it began with", where=str(folder),
+            fix="repeat the command it began with, and --resume",
+        )  # fmt: skip
+
+
+def refuse_comparison(folder: Path) -> None:
+    """Refuse the folder of a comparison where a run is asked for."""
+    if (folder / "arms").is_dir():
+        raise FileError("is a comparison and no run", where=str(folder), fix=f"its runs are in {folder / 'arms'}")

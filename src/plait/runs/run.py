@@ -18,7 +18,7 @@ from plait.data.sources.csv import CsvConfig
 from plait.data.windows import ForecastData
 from plait.runs.assemble import accelerator_for, build_data, build_model
 from plait.runs.config import RunConfig
-from plait.runs.folder import check_data, read_config, read_json
+from plait.runs.folder import check_data, read_config, read_json, refuse_comparison
 from plait.runs.forecasts import forecast_frame, forecasts
 from plait.runs.scores import summarise
 from plait.training.checkpoint import read_folder
@@ -116,8 +116,7 @@ def load_run(path: str | Path, raw: bool = False) -> Run:
     """
     folder = Path(path)
     read_config(folder)
-    if (folder / "arms").is_dir():
-        raise FileError("is a comparison and no run", where=str(folder), fix=f"its runs are in {folder / 'arms'}")
+    refuse_comparison(folder)
     if not (folder / "model").is_dir():
         raise FileError(
             "holds no model; the run has not ended", where=str(folder), fix=f"plait train --resume {folder}"

@@ -20,9 +20,11 @@ def whole_folder(target: Path) -> Iterator[Path]:
     Whatever ends the block early, the target stays as it was; what a killed process left beside it is taken away by
     the next. `read_folder` reads and checks the result. Errors: FileError where it can't be written.
     """
-    aside, old = target.with_name(f".{target.name}.part"), target.with_name(f".{target.name}.old")
+    # A process has its own: two may explain the same run at once, and the last to end stays.
+    aside, old = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     try:
         with _writing(target):
+            _take_away_left(target)
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
         yield aside
@@ -39,6 +41,14 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_away_left(target: Path) -> None:
+    """Remove what processes that are no more left beside the target."""
+    for path in target.parent.glob(f".{target.name}.*.*"):
+        number = path.name.split(".")[-2]
+        if number.isdecimal() and not Path(f"/proc/{number}").exists() and Path("/proc").is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
