@@ -52,8 +52,8 @@ def compare(
 ) -> dict[str, Any]:
     """Train naive, anchor-only, fused and placebo arms on the same splits and seeds; returns what compare.json has.
 
-    With `fusions`, `all`, a list of kinds or one with commas, the arms are the recipe with each kind at a matched number of
-    parameters, without a placebo; returns what fusions.json has.
+    With `fusions`, `all`, a list of kinds or one with commas, the arms are the recipe with each kind at a matched
+    number of parameters, without a placebo; returns what fusions.json has.
     """
     kinds = None if fusions is None else named_kinds(fusions if isinstance(fusions, str) else ",".join(fusions))
     config, folder = _prepare(recipe, frame, texts, out, size, fields, "compare")
