@@ -84,6 +84,8 @@ def make_environment():
     here = os.name == "nt" or (pip.exists() and str(VENV) in pip.read_text(errors="replace"))
     if here and run(PYTHON, "-c", "import pip, sys; print('%d.%d' % sys.version_info[:2])") == RUNNING:
         return
+    if VENV.is_symlink():
+        stop(f".venv is a link to {os.readlink(str(VENV))}, an environment of another folder: remove the link")
     if run(sys.executable, "-c", "import ensurepip, venv") is None:
         stop(f"{sys.executable} lacks venv or ensurepip (Debian, Ubuntu: install python{RUNNING}-venv)")
     say(f"making .venv {'anew ' if VENV.exists() else ''}with Python {RUNNING}")

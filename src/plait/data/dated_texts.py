@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -152,7 +153,8 @@ def _read(table: TextTable, rules: TextRules, findings: list[Finding]) -> pd.Dat
     spans = [str(day)[:10] for day in dated]
     if {"start_date", "end_date"} <= set(stamps):
         spans = [f"{str(a)[:10]}..{str(b)[:10]}" for a, b in zip(stamps["start_date"], stamps["end_date"], strict=True)]
-    places = [f"{where} row {r + 1} ({span})" for r, span in zip(rows, spans, strict=True)]
+    name = Path(where).name
+    places = [f"{name} row {r + 1} ({span})" for r, span in zip(rows, spans, strict=True)]
     return pd.DataFrame({
         "content": contents, "at": at, "dated": dated, "stated": latest_stated(contents), "whole_day": whole_day,
         "source": table.source, "place": places,
