@@ -26,8 +26,9 @@ def test_bfloat16(form: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form, dtype", [*((form, torch.float32) for form in FORMS), *((kind, torch.bfloat16) for kind in KINDS)]
+)
 def test_compiled_by_inductor(form: str, dtype: torch.dtype) -> None:
     config = FORMS[form]
     compile_agrees("inductor")(FusionCase(config, example_schema(config), dtype, "cpu"))
