@@ -83,7 +83,7 @@ def _plain(interval: Interval) -> dict[str, float]:
 
 def percent(interval: Interval) -> str:
     """A relative change with its interval: -40.1% [-45.0%, -35.2%]; with more digits where these would all be 0."""
-    digits = 1 if max(abs(interval.low), abs(interval.high)) >= 5e-4 else 3
+    digits = 3 if 0 < max(abs(interval.low), abs(interval.high)) < 5e-4 else 1
     return f"{interval.value:+.{digits}%} [{interval.low:+.{digits}%}, {interval.high:+.{digits}%}]"
 
 
