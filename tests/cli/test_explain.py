@@ -1,44 +1,23 @@
 """`plait explain` as people type it: what it writes and says, and its exit codes."""
 
 import json
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from plait.cli import main as command
-from plait.core import console
 from plait.evaluation.explain import checks
 from plait.runs.fit import fit
 from plait.runs.recipe import load_recipe, resolve
 from plait.training.checkpoint import read_folder
-
-Said = tuple[int, str, str]
-Command = Callable[..., Said]
+from typed_command import Command, typed
 
 
 @pytest.fixture
 def plait(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """Runs the command's entry point in this process: exit code, standard output, standard error."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def run(*tokens: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["plait", *map(str, tokens)])
-        capsys.readouterr()
-        code = 0
-        try:
-            command.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    yield run
-    console.speak_on(None)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    """Runs the command in this process."""
+    with typed(monkeypatch, capsys) as run:
+        yield run
 
 
 @pytest.fixture(scope="module")

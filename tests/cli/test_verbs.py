@@ -4,47 +4,27 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from plait.cli import main as command
 from plait.cli import verbs
 from plait.cli.fields_page import commented_yaml
-from plait.core import console, signals, yaml
+from plait.core import signals, yaml
 from plait.runs.recipe import load_recipe, names_of, raw_config, recipe_names, resolve
 from plait.training.checkpoint import read_folder, write_folder
+from typed_command import Command, Said, typed
 
 DESIGNED = {
     "demo", "init", "data", "embed", "features", "pretrain", "train", "evaluate", "predict", "compare", "audit",
     "explain", "report", "doctor",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command said, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        """The one JSON object on standard output."""
-        assert len(self.out.splitlines()) == 1, self.out
-        return json.loads(self.out)
-
-
-Command = Callable[..., Said]
 
 
 @pytest.fixture(scope="session")
@@ -73,23 +53,8 @@ def plait(
     """Runs the command's entry point in this process, in an empty folder: torch is imported once for all."""
     monkeypatch.setenv("PLAIT_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def run(*tokens: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["plait", *map(str, tokens)])
-        capsys.readouterr()
-        code = 0
-        try:
-            command.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    yield run
-    console.speak_on(None)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with typed(monkeypatch, capsys) as run:
+        yield run
 
 
 # --- the verbs and what they import

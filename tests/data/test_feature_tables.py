@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import sparse
 
+from data.written_files import written, zipped
 from plait.core.errors import DataError, FileError
 from plait.data.feature_tables import FeatureTable, read_feature_table
 
@@ -44,18 +44,6 @@ def _hdf5(path: Path, table: biom.Table) -> Path:
     return path
 
 
-def _zipped(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def _written(path: Path, text: str | bytes) -> Path:
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
 def _is_the_table(table: FeatureTable) -> None:
     assert table.samples == tuple(SAMPLES)
     assert table.features == tuple(FEATURES)
@@ -65,33 +53,33 @@ def _is_the_table(table: FeatureTable) -> None:
 
 
 def _json(path: Path) -> Path:
-    return _written(path, _biom().to_json("test"))
+    return written(path, _biom().to_json("test"))
 
 
 TABLES: dict[str, Callable[[Path], Path]] = {
     "hdf5": lambda folder: _hdf5(folder / "table.biom", _biom()),
     "hdf5 by another suffix": lambda folder: _hdf5(folder / "table.tsv", _biom()),
-    "hdf5, gzip": lambda folder: _written(
+    "hdf5, gzip": lambda folder: written(
         folder / "t.biom.gz", gzip.compress(_hdf5(folder / "t.biom", _biom()).read_bytes())
     ),
     "json": lambda folder: _json(folder / "table.biom"),
-    "json after a byte order mark": lambda folder: _written(
+    "json after a byte order mark": lambda folder: written(
         folder / "table.json", b"\xef\xbb\xbf\n" + _biom().to_json("test").encode()
     ),
-    "tsv of biom convert": lambda folder: _written(
+    "tsv of biom convert": lambda folder: written(
         folder / "t.txt", f"# Constructed from biom file\n#OTU ID{HEADER}{TSV}"
     ),
-    "tsv by biom itself": lambda folder: _written(folder / "t.txt", _biom().to_tsv()),
-    "tsv of features": lambda folder: _written(folder / "t.tsv", f"feature-id{HEADER}{TSV}"),
-    "tsv, no name": lambda folder: _written(folder / "t.tsv", HEADER + TSV),
-    "tsv, windows": lambda folder: _written(
+    "tsv by biom itself": lambda folder: written(folder / "t.txt", _biom().to_tsv()),
+    "tsv of features": lambda folder: written(folder / "t.tsv", f"feature-id{HEADER}{TSV}"),
+    "tsv, no name": lambda folder: written(folder / "t.tsv", HEADER + TSV),
+    "tsv, windows": lambda folder: written(
         folder / "t.tsv", b"\xef\xbb\xbf" + f"Feature ID{HEADER}{TSV}\n\n".replace("\n", "\r\n").encode()
     ),
-    "tsv, gzip": lambda folder: _written(folder / "t.tsv.gz", gzip.compress(f"#OTU ID{HEADER}{TSV}".encode())),
-    "csv, quoted": lambda folder: _written(
+    "tsv, gzip": lambda folder: written(folder / "t.tsv.gz", gzip.compress(f"#OTU ID{HEADER}{TSV}".encode())),
+    "csv, quoted": lambda folder: written(
         folder / "t.csv", f'"#OTU ID"{HEADER}{TSV}'.replace("\t", ",").replace("f11", '"f11"')
     ),
-    "qza": lambda folder: _zipped(
+    "qza": lambda folder: zipped(
         folder / "table.qza",
         {
             "0a/VERSION": b"QIIME 2",
@@ -112,10 +100,10 @@ def test_taxonomy_of_a_table_is_kept(form: str, tmp_path: Path) -> None:
     if form == "hdf5":
         path = _hdf5(tmp_path / "t.biom", _biom(taxonomy=True))
     elif form == "json":
-        path = _written(tmp_path / "t.biom", _biom(taxonomy=True).to_json("test"))
+        path = written(tmp_path / "t.biom", _biom(taxonomy=True).to_json("test"))
     else:
         lines = [f"{line}\t{taxon}" for line, taxon in zip(TSV.splitlines(), TAXA, strict=True)]
-        path = _written(tmp_path / "t.tsv", "\n".join([f"#OTU ID{HEADER.rstrip()}\ttaxonomy", *lines]))
+        path = written(tmp_path / "t.tsv", "\n".join([f"#OTU ID{HEADER.rstrip()}\ttaxonomy", *lines]))
     table = read_feature_table(path)
     _is_the_table(table)
     assert table.taxonomy == tuple(TAXA)
@@ -127,15 +115,15 @@ def _sideways(corner: str) -> str:
 
 
 def test_samples_in_the_rows_when_named_told_or_seen_from_the_ids(tmp_path: Path) -> None:
-    _is_the_table(read_feature_table(_written(tmp_path / "named.tsv", _sideways("#SampleID"))))
-    path = _written(tmp_path / "plain.tsv", _sideways(""))
+    _is_the_table(read_feature_table(written(tmp_path / "named.tsv", _sideways("#SampleID"))))
+    path = written(tmp_path / "plain.tsv", _sideways(""))
     _is_the_table(read_feature_table(path, rows="samples"))
     _is_the_table(read_feature_table(path, sample_ids={"s2", "else"}))
     assert read_feature_table(path).features == tuple(SAMPLES)
     assert read_feature_table(path, sample_ids={"s2", "f2"}).features == tuple(SAMPLES)
-    named = _written(tmp_path / "features.tsv", _sideways("#OTU ID"))
+    named = written(tmp_path / "features.tsv", _sideways("#OTU ID"))
     assert read_feature_table(named, sample_ids={"s2"}).features == tuple(SAMPLES)
-    upright = _written(tmp_path / "upright.tsv", f"#OTU ID{HEADER}{TSV}")
+    upright = written(tmp_path / "upright.tsv", f"#OTU ID{HEADER}{TSV}")
     assert read_feature_table(upright, rows="samples").samples == tuple(FEATURES)
 
 
@@ -145,8 +133,8 @@ def test_a_sparse_table_is_never_made_dense(tmp_path: Path, monkeypatch: pytest.
     counts = sparse.random(*shape, density=0.01, random_state=generator, format="csr")
     counts.data = np.ceil(10 * counts.data)
     table = biom.Table(counts, [f"f{n}" for n in range(shape[0])], [f"s{n}" for n in range(shape[1])])
-    paths = [_hdf5(tmp_path / "h", table), _written(tmp_path / "j", table.to_json("test"))]
-    paths.append(_written(tmp_path / "t", table.to_tsv()))
+    paths = [_hdf5(tmp_path / "h", table), written(tmp_path / "j", table.to_json("test"))]
+    paths.append(written(tmp_path / "t", table.to_tsv()))
 
     def refused(*_: Any, **__: Any) -> None:
         raise AssertionError("a sparse table was made dense")
@@ -169,7 +157,7 @@ def _kinds(name: str) -> list[type]:
 
 
 def test_parquet_by_its_first_column_or_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = _written(tmp_path / "t.parquet", b"PAR1....")
+    path = written(tmp_path / "t.parquet", b"PAR1....")
     frame = pd.DataFrame(COUNTS, columns=SAMPLES)
     with_ids = frame.assign(taxonomy=[*TAXA[:4], None])
     with_ids.insert(0, "#OTU ID", FEATURES)
@@ -190,7 +178,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(pd, "read_parquet", absent)
     with pytest.raises(FileError, match=r"pip install plait\[parquet\]"):
-        read_feature_table(_written(tmp_path / "t", b"PAR1...."))
+        read_feature_table(written(tmp_path / "t", b"PAR1...."))
 
 
 BAD_TABLES = {
@@ -217,14 +205,14 @@ BAD_TABLES = {
 def test_what_is_wrong_with_a_table_is_named(fault: str, tmp_path: Path) -> None:
     text, message = BAD_TABLES[fault]
     with pytest.raises(DataError, match=message) as caught:
-        read_feature_table(_written(tmp_path / "table.tsv", text))
+        read_feature_table(written(tmp_path / "table.tsv", text))
     assert str(tmp_path / "table.tsv") in str(caught.value)
 
 
 def test_biom_files_that_are_damaged_or_repeat_ids(tmp_path: Path) -> None:
     whole = _hdf5(tmp_path / "whole", _biom())
     with pytest.raises(DataError, match="is no BIOM table"):
-        read_feature_table(_written(tmp_path / "half", whole.read_bytes()[:1500]))
+        read_feature_table(written(tmp_path / "half", whole.read_bytes()[:1500]))
     with h5py.File(tmp_path / "else", "w") as file:
         file["numbers"] = [1, 2]
     with pytest.raises(DataError, match=r"is no BIOM table: .*sample"):
@@ -235,4 +223,4 @@ def test_biom_files_that_are_damaged_or_repeat_ids(tmp_path: Path) -> None:
         read_feature_table(whole)
     text = _biom().to_json("test").replace('"f2"', '"f3"')
     with pytest.raises(DataError, match="1 observation ids occur more than once: f3"):
-        read_feature_table(_written(tmp_path / "json", text))
+        read_feature_table(written(tmp_path / "json", text))

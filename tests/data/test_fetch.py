@@ -4,13 +4,11 @@ import fcntl
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from plait.cli import main as command
-from plait.core import console, signals
+from plait.core import signals
 from plait.core.errors import FileError, Terminated
 from plait.data import fetch as fetching
 from plait.data.fetch import RemoteFile, RemoteSet, catalogue
+from typed_command import Command, Said, typed
 
 ONE, TWO = os.urandom(200_003), b"date,a\n2020-01-01,1\n"
 TOY = {"numbers/One/One.csv": ONE, "texts/Two/Two file.csv": TWO}
@@ -147,42 +145,12 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        assert len(self.out.splitlines()) == 1, self.out
-        return json.loads(self.out)
-
-
-Command = Callable[..., Said]
-
-
 @pytest.fixture
 def plait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Runs `plait data fetch` in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def run(*tokens: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["plait", "data", "fetch", *map(str, tokens)])
-        capsys.readouterr()
-        code = 0
-        try:
-            command.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    yield run
-    console.speak_on(None)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with typed(monkeypatch, capsys, ("data", "fetch")) as run:
+        yield run
 
 
 def tree(root: Path) -> dict[str, bytes]:
