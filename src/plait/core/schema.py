@@ -17,6 +17,11 @@ class Schema:
     anchor first. `stream_tokens` is the largest number of tokens of a context stream in one row, as the data give
     them. `grouped` is the number of neighbouring tokens of a context stream that its encoder pools into one, by
     stream; a stream that is not named is not pooled.
+
+    Of samples: `features` counts the rows of the feature table that the ids of the anchor point into, `blocks` names
+    the blocks of its columns with their widths, `letters` is the length of its longest sequence (0: without any).
+    `columns` maps the columns of metadata to the number of their known categories, 0 for a column of numbers.
+    `outputs` counts the numbers, or the classes, of the target, `bins` the thresholds of its distribution.
     """
 
     anchor: str
@@ -28,6 +33,12 @@ class Schema:
     seasons: int = 0
     stream_tokens: dict[str, int] = field(default_factory=dict)
     grouped: dict[str, int] = field(default_factory=dict)
+    features: int = 0
+    blocks: dict[str, int] = field(default_factory=dict)
+    letters: int = 0
+    columns: dict[str, int] = field(default_factory=dict)
+    outputs: int = 0
+    bins: int = 0
 
     def __post_init__(self) -> None:
         # Inputs of a modality are named `<name>` and `<name>_...`, so `text` would take the inputs of `text_b` too.

@@ -74,9 +74,14 @@ class Notes:
 
 
 class Prediction(NamedTuple):
-    """What a head returns. Shape: `point` (b, p, v) for forecasts, in the unit the head was given."""
+    """What a head returns: the answer, in the unit the head was given, and by name what it was read from.
+
+    Shape: `point` (b, p, v) for forecasts, (b, outputs) for one answer a row. `parts` are batch first with an axis of
+    the nets of an ensemble behind it: `points` (b, m, outputs), `logits` (b, m, bins or classes).
+    """
 
     point: Tensor
+    parts: Mapping[str, Tensor] = {}
 
 
 class Output(NamedTuple):
