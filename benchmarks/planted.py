@@ -30,7 +30,7 @@ def compare(draw: int, signal: bool, seeds: int) -> dict[str, Any]:
         config = validate(RunConfig, raw, "planted")
         folder.mkdir(parents=True, exist_ok=True)
         write_start(folder, config)
-        Comparison(Plan(config, recipe.modality, recipe.arms, tuple(range(seeds))), folder).run()
+        Comparison(Plan.of_recipe(recipe, config, tuple(range(seeds))), folder).run()
     return json.loads((folder / "compare.json").read_text())
 
 

@@ -37,7 +37,7 @@ def compare(domain: str, embedder: str, seeds: int, data: Path) -> dict[str, Any
         config = resolve(recipe, None, [*fields, ("llm-model", embedder), ("trackers", [])])
         folder.mkdir(parents=True, exist_ok=True)
         write_start(folder, config)
-        Comparison(Plan(config, recipe.modality, recipe.arms, tuple(range(seeds))), folder).run()
+        Comparison(Plan.of_recipe(recipe, config, tuple(range(seeds))), folder).run()
     found: dict[str, Any] = json.loads((folder / "compare.json").read_text())
     return found
 

@@ -58,7 +58,7 @@ def compare(
     kinds = None if fusions is None else named_kinds(fusions if isinstance(fusions, str) else ",".join(fusions))
     config, folder = _prepare(recipe, frame, texts, out, size, fields, "compare")
     chosen = load_recipe(recipe)
-    plan = Plan(config, chosen.modality, chosen.arms, tuple(range(config.seed, config.seed + seeds)))
+    plan = Plan.of_recipe(chosen, config, tuple(range(config.seed, config.seed + seeds)))
     with new_or_nothing(folder):
         write_start(folder, config)
         result = (Comparison(plan, folder) if kinds is None else FusionComparison(plan, kinds, folder)).run()

@@ -13,7 +13,6 @@ from plait.core.errors import DataError, FileError
 from plait.data.sources.time_mmd import TimeMmdConfig
 from plait.data.table import SeriesTable
 from plait.data.windows import ForecastData
-from plait.runs.scores import baseline_scores
 from plait.tasks.forecast import ForecastTask
 
 DOMAINS = ["Agriculture", "Climate", "Economy", "Energy", "Health_US", "Traffic"]
@@ -38,7 +37,7 @@ def test_rows_and_cheap_baselines_equal_the_reference(shared: Path, domain: str)
     for horizon, lines in reference.groupby("horizon"):
         data = ForecastData(table, config.model_copy(update={"horizon": int(str(horizon))}), text=False)
         task = ForecastTask()
-        scores = baseline_scores(task, data)
+        scores = task.rivals(data)
         for _, line in lines.iterrows():
             got = task.metrics(scores[line.baseline]["test"])
             tolerance = 1e-4 if line.baseline in ("last_value", "seasonal_naive", "seasonal_prior") else 0.02

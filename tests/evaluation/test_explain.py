@@ -34,6 +34,7 @@ from plait.evaluation.explain.run import explain, explained
 from plait.evaluation.explain.streams import present_tokens, without_tokens
 from plait.evaluation.explain.texts import text_samples
 from plait.evaluation.explain.weights import gate_share, present_queries, token_weights
+from plait.objectives.bootstrap import Units
 from plait.report.page import write_report
 from plait.runs.fit import fit
 from plait.runs.recipe import load_recipe, resolve
@@ -103,6 +104,9 @@ class Notebook:
 
     def rows(self, split: str) -> np.ndarray:
         return np.arange(len(self.values))
+
+    def units(self, split: str) -> Units:
+        return Units(len(self.values), 2 * self.schema.horizon)
 
     def batch(self, split: str, index: Any) -> Batch:
         i = torch.as_tensor(np.asarray(index))

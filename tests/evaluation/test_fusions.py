@@ -32,7 +32,7 @@ SCHEMA = Schema(
 
 
 def _plan(*fields: tuple[str, Any], size: str = "tiny", seeds: tuple[int, ...] = (0, 1)) -> Plan:
-    return Plan(resolve(RECIPE, size, [*FIELDS, *fields]), RECIPE.modality, RECIPE.arms, seeds)
+    return Plan.of_recipe(RECIPE, resolve(RECIPE, size, [*FIELDS, *fields]), seeds)
 
 
 def _own(config: RunConfig) -> tuple[Any, int]:
@@ -206,7 +206,8 @@ def test_the_result_holds_quality_and_cost_of_every_kind(done: tuple[FusionCompa
     comparison, result = done
     assert json.loads((comparison.folder / "fusions.json").read_text()) == result
     assert set(result) == {
-        "metric", "unit", "recipe", "seeds", "windows", "block", "default", "budget", "anchor", "fusions", "left_out",
+        "metric", "unit", "row_name", "recipe", "seeds", "folds", "windows", "block", "drawn", "lacking", "default", "budget",
+        "anchor", "fusions", "left_out",
     }  # fmt: skip
     assert [each["kind"] for each in result["fusions"]] == ["low_rank", "add", "cross_attention"]
     assert (result["default"], result["seeds"], result["recipe"]) == ("low_rank", [0, 1], "chimera")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plait.evaluation.verdict import Arm, verdict
-from plait.objectives.bootstrap import Bootstrap, RowScores
+from plait.objectives.bootstrap import Bootstrap, RowScores, Units
 
 ROWS, SEEDS = 240, 3
 
@@ -15,7 +15,7 @@ def _arm(name: str, level: float, noise: float = 0.05) -> Arm:
     return Arm(name, RowScores(level * base + jitter, np.ones(ROWS)), SEEDS, "")
 
 
-BOOTSTRAP = Bootstrap(ROWS, 24, SEEDS)
+BOOTSTRAP = Bootstrap(Units(ROWS, 24), SEEDS)
 
 
 @pytest.mark.parametrize(

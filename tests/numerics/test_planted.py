@@ -42,7 +42,7 @@ def test_the_demo_recovers_the_gap_and_turns_on_the_control(tmp_path: Path) -> N
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, dict[str, Any]]:
     recipe = load_recipe("chimera")
     fields = [("data.weeks", 700), ("train-epochs", 1), ("trackers", []), ("device", "cpu")]
-    plan = Plan(resolve(recipe, "tiny", fields), recipe.modality, recipe.arms, (0, 1))
+    plan = Plan.of_recipe(recipe, resolve(recipe, "tiny", fields), (0, 1))
     comparison = Comparison(plan, tmp_path_factory.mktemp("compare"))
     return comparison, comparison.run()
 
@@ -85,4 +85,4 @@ def test_data_without_text_leave_nothing_to_compare(shared: Path, tmp_path: Path
     recipe = load_recipe("chimera")
     config = resolve(recipe, "tiny", [("data.kind", "ett"), ("data.root", str(shared / "data" / "ett"))])
     with pytest.raises(ConfigError, match=r"no text.*data\.text\.path"):
-        Comparison(Plan(config, recipe.modality, recipe.arms, (0,)), tmp_path)
+        Comparison(Plan.of_recipe(recipe, config, (0,)), tmp_path)

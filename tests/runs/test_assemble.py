@@ -6,8 +6,7 @@ import pytest
 
 from plait.core.errors import ConfigError
 from plait.core.schema import Schema
-from plait.models.chimera import ChimeraConfig
-from plait.runs.assemble import start_from_ridge
+from plait.models.chimera import ChimeraConfig, start_from_ridge
 
 SCHEMA = Schema("series", {"series": 3}, tuple("abc"), lookback=11, horizon=5, marks=2, seasons=4)
 

@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 
 import plait
 from plait.core.errors import ConfigError, FileError, PlaitError
+from plait.models.chimera import start_from_ridge
+from plait.objectives.bootstrap import Units
 from plait.runs.acceptance import accept, ends_in_series_stage
-from plait.runs.assemble import build_data, build_model, start_from_ridge
+from plait.runs.assemble import build_data, build_model
 from plait.runs.fit import fit, warn
 from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
@@ -189,7 +191,7 @@ def test_a_training_says_beforehand_that_it_reads_no_text_or_leaking_text(
     fields = [("data.kind", "csv"), ("data.path", str(tmp_path / "y.csv")), ("seq-len", 6), ("pred-len", 2)]
     recipe = load_recipe("chimera")
     warn(config := resolve(recipe, "tiny", fields), build_data(config))
-    assert "there is no text to read" in capsys.readouterr().out
+    assert "there is no second modality to read" in capsys.readouterr().out
     fields += [("text-path", str(tmp_path / "texts.csv"))]
     warn(config := resolve(recipe, "tiny", fields), build_data(config))
     assert capsys.readouterr().out == ""
@@ -220,11 +222,11 @@ def test_acceptance_is_the_interval_of_the_validation_gain() -> None:
     anchor = {"se": 1 + rng.random(rows), "n": np.ones(rows)}
     better = {"se": 0.8 * anchor["se"], "n": np.ones(rows)}
     noise = {"se": anchor["se"] + rng.normal(0, 0.5, rows), "n": np.ones(rows)}
-    assert accept(better, anchor, "se", 12).accepted
-    assert not accept(noise, anchor, "se", 12).accepted
-    assert not accept(anchor, anchor, "se", 12).accepted
+    assert accept(better, anchor, "se", Units(400, 24)).accepted
+    assert not accept(noise, anchor, "se", Units(400, 24)).accepted
+    assert not accept(anchor, anchor, "se", Units(400, 24)).accepted
     few = {k: v[:95] for k, v in better.items()}, {k: v[:95] for k, v in anchor.items()}
-    assert "not enough data" in accept(*few, "se", 12).reason
+    assert "not enough data" in accept(*few, "se", Units(95, 24)).reason
 
 
 def test_frames_train_load_and_forecast_beyond_their_end(tmp_path: Path) -> None:

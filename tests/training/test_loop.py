@@ -126,6 +126,9 @@ class _Fixed:
     def batch(self, split: str, index: np.ndarray) -> Batch:
         return self._batch.rows(torch.as_tensor(index))
 
+    def training_batch(self, index: np.ndarray, *key: object) -> Batch:
+        return self.batch("train", index)
+
 
 def test_own_losses_of_an_epoch_do_not_depend_on_accumulation(data: ForecastData, tmp_path: Path) -> None:
     stage = [StageConfig(name="all", epochs=1)]
@@ -236,3 +239,15 @@ def test_schedules_are_what_they_are_called() -> None:
     assert one[0] == pytest.approx(2.0 / 25)
     assert np.argmax(one) == 30
     assert one[-1] < 0.01
+
+
+def test_choose_last_ends_with_the_last_weights_and_never_early(data: ForecastData, tmp_path: Path) -> None:
+    stage = [StageConfig(name="all", epochs=4)]
+    worse = {"lr": 0.3, "schedule": "constant", "patience": 1}
+    best = _train(data, tmp_path / "best", _model(data), stage, **worse)
+    last = _train(data, tmp_path / "last", _model(data), stage, **worse, choose="last")
+    lines = [json.loads(line) for line in (tmp_path / "last" / "metrics.jsonl").read_text().splitlines()]
+    scores = [line["val"] for line in lines if line["event"] == "epoch"]
+    assert len(scores) == 4
+    assert last.position.best == scores[-1] > min(scores)
+    assert best.position.best == min(line["val"] for line in lines[: best.position.best_epoch + 1] if "val" in line)

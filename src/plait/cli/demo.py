@@ -41,7 +41,7 @@ def run_demo(folder: Path, seeds: int) -> dict[str, Any]:
             if signal
             else "\nthe control: bulletins that announce nothing:"
         )
-        plan = Plan(config, recipe.modality, recipe.arms, tuple(range(seeds)))
+        plan = Plan.of_recipe(recipe, config, tuple(range(seeds)))
         results[name] = Comparison(plan, place).run()
         tell_comparison(results[name])
     write_json(folder / "compare.json", {**results["planted"], "control": results["control"]})

@@ -147,7 +147,7 @@ def compare(tokens: list[str]) -> Any:
     from plait.report.page import write_report
     from plait.runs.folder import check_same, new_folder, new_or_nothing, write_start
 
-    plan = Plan(config, recipe.modality, recipe.arms, tuple(range(config.seed, config.seed + seeds)))
+    plan = Plan.of_recipe(recipe, config, tuple(range(config.seed, config.seed + seeds)))
     kinds = named_kinds(parsed.options["fusions"]) if "fusions" in parsed.options else None
     resume = parsed.options.get("resume")
     if resume:
@@ -244,7 +244,7 @@ def embed(tokens: list[str]) -> Any:
 
     _, _, config = config_of(tokens)
     data = build_data(config)
-    if data.text is None:
+    if getattr(data, "text", None) is None:
         raise DataError("these data have no text", where="data", fix="give data.text.path")
     total = data.text.states.shape[0]
     say(f"{total} distinct texts in the store, {data.encoded} of them encoded now")
@@ -276,26 +276,19 @@ def data_check(tokens: list[str]) -> Any:
     if _usage(tokens, "data check RECIPE [fields]"):
         return {}
     from plait.data.table import refuse
-    from plait.data.windows import ForecastData
 
     _, _, config = config_of(tokens)
     table = config.data.read()
     for finding in table.findings:
         say(f"{'DECIDE ' if finding.decide else ''}{finding}{f' (by {finding.decide})' if finding.decide else ''}")
     refuse(table.findings, config.data.kind)
-    data = ForecastData(table, config.data, config.seed)
+    data = config.data.build(table, config.seed)
     for finding in data.findings[len(table.findings) :]:
         say(str(finding))
-    summary = data.split_summary()
-    for split, facts in summary.items():
-        seen = f" ({facts['with_text']} see a text)" if data.text is not None else ""
-        say(f"{split:<6} {facts['rows']} rows, {facts['windows']} windows{seen}, {facts['first']} .. {facts['last']}")
-    texts = len(table.texts.contents) if table.texts else 0
-    say(f"variates: {', '.join(table.variates)}; step: {table.step.name}; texts: {texts}")
-    return {
-        "variates": list(table.variates), "step": table.step.name, "lookback": data.lookback, "horizon": data.horizon,
-        "texts": texts, "splits": summary, "findings": [str(f) for f in data.findings],
-    }  # fmt: skip
+    lines, facts = data.describe()
+    for line in lines:
+        say(line)
+    return {**facts, "splits": data.split_summary(), "findings": [str(f) for f in data.findings]}
 
 
 def report(tokens: list[str]) -> Any:

@@ -45,13 +45,20 @@ class Model(Protocol):
 
 
 class Dataset(Protocol):
-    """Rows of a split -> Batch, without Python work per row."""
+    """Rows of a split -> Batch, without Python work per row.
+
+    `training_batch` gives train rows as training sees them, which may be augmented: a pure function of the rows and of
+    `key`, which names the stage and the epoch. What runs and comparisons ask of data beyond this stands in
+    `runs.assemble.build_data`.
+    """
 
     schema: Schema
 
     def rows(self, split: str) -> Any: ...
 
     def batch(self, split: str, index: Any) -> Batch: ...
+
+    def training_batch(self, index: Any, *key: object) -> Batch: ...
 
 
 class Task(Protocol):

@@ -3,17 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plait.data.sources._series import TextConfig
 from plait.data.store import EmbeddingStore
 from plait.data.table import Texts
 from plait.features.facts import sentences
+
+if TYPE_CHECKING:
+    from plait.data.sources._series import TextConfig
 
 States = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -62,7 +64,7 @@ class TextTensors:
         }
 
 
-def text_units(texts: Texts, config: TextConfig) -> TextUnits:
+def text_units(texts: Texts, config: "TextConfig") -> TextUnits:
     """Part texts into units and number the distinct ones."""
     whole = config.unit == "text"
     parts = [[t] if whole else sentences(t)[: config.sentences] for t in texts.contents]
@@ -76,7 +78,7 @@ def text_units(texts: Texts, config: TextConfig) -> TextUnits:
 
 def encode(
     distinct: Sequence[str],
-    config: TextConfig,
+    config: "TextConfig",
     embedder: Any,
     progress: Callable[[int, int], None] | None,
     root: Path | None,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,12 +16,15 @@ from plait.core.schema import SPLITS, Schema
 from plait.core.tokens import Batch
 from plait.data.asof import permuted, usable_texts
 from plait.data.fitted import Fitted
-from plait.data.sources._series import SeriesConfig
 from plait.data.splits import Borders
 from plait.data.table import Finding, SeriesTable, Texts
 from plait.data.texts import TextTensors, TextUnits, encode, text_statistics, text_tensors, text_units
 from plait.features.calendar import calendar_marks, next_times, season_codes
 from plait.features.seasonal_prior import carry_forward, seasonal_prior
+from plait.objectives.bootstrap import Units
+
+if TYPE_CHECKING:
+    from plait.data.sources._series import SeriesConfig
 
 RARE_SHARE = 0.05
 """A text source that fewer train windows see is left out: an input that hardly trains must not appear in test."""
@@ -39,7 +42,7 @@ class ForecastData:
     def __init__(
         self,
         table: SeriesTable,
-        config: SeriesConfig,
+        config: "SeriesConfig",
         seed: int = 0,
         fitted: Fitted | None = None,
         text: bool = True,
@@ -162,6 +165,28 @@ class ForecastData:
         """The numbers of all windows of a split."""
         return np.arange(len(self.origins[split]))
 
+    def asked(self) -> NDArray[np.int64]:
+        """The window that a forecast from new data is asked for: the last."""
+        return self.rows("ahead")[-1:]
+
+    def units(self, split: str) -> Units:
+        """Which windows are drawn together: neighbours, 2 x horizon of them."""
+        return Units(len(self.origins[split]), 2 * self.horizon)
+
+    def fingerprint(self) -> str:
+        """A digest of the table: whether data are still those."""
+        return self.table.fingerprint()
+
+    def notices(self) -> list[str]:
+        """What to know before a training, and not after: texts that are left out, and those used before their date."""
+        seen = [str(finding) for finding in self.findings if "see a text" in finding.what]
+        early = [str(finding) for finding in self.findings if "are used before it" in finding.what]
+        return seen + [f"a leak, by data.text.future_dates: keep (plait audit lists all): {words}" for words in early]
+
+    def training_batch(self, index: Any, *key: object) -> Batch:
+        """The train windows `index` as training sees them: as they are, whatever the `key` of the epoch."""
+        return self.batch("train", index)
+
     def batch(self, split: str, index: Any) -> Batch:
         """The windows `index` of a split as tensors; nothing is done per window in Python.
 
@@ -234,6 +259,18 @@ class ForecastData:
             }  # fmt: skip
             start += size
         return out
+
+    def describe(self) -> tuple[list[str], dict[str, Any]]:
+        """The splits and the series in words, and as plain data."""
+        lines = []
+        for split, facts in self.split_summary().items():
+            seen = f" ({facts['with_text']} see a text)" if self.text is not None else ""
+            of = f"{facts['rows']} rows, {facts['windows']} windows{seen}"
+            lines.append(f"{split:<6} {of}, {facts['first']} .. {facts['last']}")
+        texts, step = len(self.table.texts.contents) if self.table.texts else 0, self.table.step.name
+        lines.append(f"variates: {', '.join(self.table.variates)}; step: {step}; texts: {texts}")
+        facts = {"variates": list(self.table.variates), "step": step, "texts": texts}
+        return lines, {**facts, "lookback": self.lookback, "horizon": self.horizon}
 
     def _with_text(self, split: str) -> int:
         return 0 if self.text is None else int((self.text.rows[self.origins[split]] >= 0).any(axis=1).sum())

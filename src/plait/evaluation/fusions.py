@@ -181,7 +181,7 @@ class FusionComparison:
         own = plan.config.model.fusion
         if own is not None and own.kind == "none":
             raise ConfigError("the recipe's own fusion is 'none', so there is no budget to match", where="--fusions")
-        self.trainings = Trainings(plan.config, plan.modality, folder, table)
+        self.trainings = Trainings(plan, folder, table)
         schema = self.trainings.data.schema
         usual: Any = plan.config.model.resolve(schema).fusion
         self.default = str(usual.kind)
@@ -261,7 +261,7 @@ class FusionComparison:
                 **facts(kind, each.parameters),
                 "against_default": None if kind == self.default else _change(arms[kind], arms[self.default], bootstrap),
                 "against_anchor": _change(arms[kind], arms[ANCHOR], bootstrap),
-                "accepted": [decision.accepted for decision in self.trainings.decide(raw, kind)],
+                "accepted": [d.accepted for folds in self.trainings.decide(raw, kind) for d in folds],
             }
             for kind, each in self.candidates.items()
         ]

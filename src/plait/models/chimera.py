@@ -2,13 +2,15 @@
 
 from typing import Annotated, Any, ClassVar, Literal, cast
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from plait.baselines.ridge import fit_ridge
 from plait.core.config import Config, PartOf
 from plait.core.errors import ConfigError
-from plait.core.protocols import Encoder, Fusion, Head
+from plait.core.protocols import Dataset, Encoder, Fusion, Head
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
 from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
@@ -50,6 +52,12 @@ class ChimeraConfig(Config):
     residual: bool = False
     """Forecast = stop_grad(series forecast) + what the fusion changed, mapped to the horizon in data units. A batch
     without text trains the series leg."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The inputs the model reads: the series, its seasonal prior where the leg asks for it, texts where fused."""
+        text = self.fusion is None or self.fusion.kind != "none"
+        return frozenset([ANCHOR, *[TEXT] * text, *["series_prior"] * self.series.prior])
 
     @model_validator(mode="after")
     def _legs_fit(self) -> "ChimeraConfig":
@@ -148,6 +156,15 @@ class Chimera(nn.Module):
         self.series, self.text, self.fusion, self.final, self.head = series, text, fusion, final, head
         self.text_head = text_head
 
+    @property
+    def fused(self) -> bool:
+        """Whether there is a text leg."""
+        return self.text is not None
+
+    def start(self, data: Dataset) -> dict[str, Any]:
+        """Start a linear series leg as the ridge of the train windows, if it asks for that."""
+        return {"ridge_strength": start_from_ridge(self, data)}
+
     def forward(self, batch: Batch, explain: bool = False) -> Output:
         """The forecast of every row, the fusion's own losses, and with `explain` its maps."""
         notes = Notes(explain)
@@ -178,3 +195,38 @@ def _stream(inputs: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """The inputs of one modality under the names encoders read: `text` -> values, `text_mask` -> mask."""
     fields = {k.removeprefix(f"{name}_"): v for k, v in inputs.items() if k.startswith(f"{name}_")}
     return {"values": inputs[name], **fields}
+
+
+def start_from_ridge(model: Any, data: Dataset) -> float | None:
+    """Start a linear series leg and its head as the closed-form ridge of the train windows; returns its strength.
+
+    The strength is chosen on validation windows, one for all steps. A head with a hidden layer is refused: it can't be
+    a linear map.
+    """
+    leg: Any = model.series
+    if getattr(getattr(leg, "config", None), "start", None) != "ridge":
+        return None
+    head: Any = model.head
+    if getattr(head, "hidden", None) is not None:
+        raise ConfigError(
+            "a head with a hidden layer can't start as the ridge", where="model.head.hidden",
+            fix="leave out hidden and film, or give model.series.start: random",
+        )  # fmt: skip
+    inputs, targets = {}, {}
+    for split in ("train", "val"):
+        x, y = [], []
+        for rows in np.array_split(data.rows(split), max(1, len(data.rows(split)) // 4096)):
+            batch = data.batch(split, rows)
+            fields = {k.removeprefix("series_"): v for k, v in batch.inputs.items() if k.startswith("series_")}
+            fields["values"] = batch.inputs["series"]
+            scale = window_scale(fields["values"], fields["mask"], leg.config.scaling)
+            fields["values"] = scale.apply(fields["values"])
+            if "prior" in fields:
+                fields["prior"] = scale.apply(fields["prior"])
+            target = torch.where(batch.targets["mask"], scale.apply(batch.targets["y"]), torch.nan)
+            x.append(leg.features(fields).flatten(0, 1).double().numpy())
+            y.append(target.transpose(1, 2).flatten(0, 1).double().numpy())
+        inputs[split], targets[split] = np.concatenate(x), np.concatenate(y)
+    fit = fit_ridge(inputs["train"], targets["train"], inputs["val"], targets["val"], shared_strength=True)
+    leg.start_from(torch.from_numpy(fit.coef), head.project, torch.from_numpy(fit.intercept))
+    return float(fit.strengths[0])

@@ -1,12 +1,19 @@
-"""Circular moving-block bootstrap of errors and of their paired relative change, crossed with seeds.
+"""Bootstrap of errors and of their paired relative change over blocks or groups of rows, crossed with seeds.
 
 Acceptance after a training and the verdict of a comparison share it, so it stands below both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Scores = dict[str, NDArray[np.float64]]
+"""Per-row sums by name, `n` the known targets of each row among them. Shape: (n,) each."""
+Rivals = dict[str, dict[str, Scores]]
+"""Per-row scores of the cheap rivals: by name, then by split."""
 
 DRAWS = 2000
 MIN_BLOCKS = 4
@@ -24,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class RowScores:
-    """Per-row error sums of one arm over its seeds, rows in the order of time.
+    """Per-row error sums of one arm over its seeds, rows in the order of the split.
 
     Shape: `total` (seeds, n) summed error of each row, `count` (n,) known targets of each row.
     """
@@ -37,27 +44,81 @@ class RowScores:
         return float((self.total.sum(axis=1) / self.count.sum()).mean())
 
 
-def enough(rows: int, block: int) -> bool:
-    """Whether there are the >= 4 blocks an interval needs."""
-    return rows >= MIN_BLOCKS * block
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Which rows of a split are drawn together: circular blocks of `block` neighbours, or rows of one group.
+
+    Shape: `groups` (rows,), a code a row, the same for rows of one group; None where neighbours are drawn together.
+    """
+
+    rows: int
+    block: int = 1
+    groups: NDArray[np.int64] | None = None
+
+    @property
+    def needed(self) -> int:
+        """How many blocks, or groups, an interval needs."""
+        return MIN_BLOCKS if self.groups is None else MIN_GROUPS
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are as many as an interval needs."""
+        have = self.rows // self.block if self.groups is None else len(np.unique(self.groups))
+        return have >= self.needed
+
+    @property
+    def lacking(self) -> str:
+        """Why there is no interval, in words."""
+        if self.groups is None:
+            return f"{self.rows} rows are fewer than {self.needed} blocks of {self.block}"
+        return f"{len(np.unique(self.groups))} groups are fewer than {self.needed}"
+
+    @property
+    def drawn(self) -> str:
+        """What is drawn, in words."""
+        if self.groups is None:
+            return f"blocks of {self.block} rows"
+        return f"{len(np.unique(self.groups))} groups of rows"
+
+    def of(self, index: NDArray[Any]) -> "Units":
+        """Those of some of the rows, in their order. Shape: (n,) row numbers or bool."""
+        rows = len(np.arange(self.rows)[index])
+        return Units(rows, self.block, None if self.groups is None else self.groups[index])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Units]") -> "Units":
+        """Those of several test sets, one after the other, as of the folds of a cross-validation."""
+        first = parts[0]
+        groups = [part.groups for part in parts if part.groups is not None]
+        whole = np.concatenate(groups) if len(groups) == len(parts) else None
+        return cls(sum(part.rows for part in parts), first.block, whole)
+
+    def weights(self, rng: np.random.Generator, draws: int) -> NDArray[np.float32]:
+        """How often each row is drawn. Shape: (draws, rows)."""
+        if self.groups is not None:
+            names, code = np.unique(self.groups, return_inverse=True)
+            drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+            return drawn[:, code].astype(np.float32)
+        starts = rng.integers(0, self.rows, size=(draws, -(-self.rows // self.block)))
+        weight = np.zeros((draws, self.rows), dtype=np.float32)
+        offsets = np.arange(self.block)
+        for draw in range(draws):
+            index = ((starts[draw][:, None] + offsets) % self.rows).ravel()[: self.rows]
+            weight[draw] = np.bincount(index, minlength=self.rows)
+        return weight
 
 
 class Bootstrap:
     """The same 2,000 resamples of rows and seeds for every arm of a comparison, so that differences are paired.
 
-    Rows are drawn as circular blocks of `block` neighbours (2 x horizon for forecast origins), seeds with replacement.
-    Source: Politis & Romano 1992, circular block bootstrap.
+    Rows are drawn as circular blocks of neighbours (2 x horizon for forecast origins), or as whole groups where rows
+    are grouped; seeds with replacement.
+    Source: Politis & Romano 1992, circular block bootstrap; Field & Welsh 2007, bootstrap of clusters.
     """
 
-    def __init__(self, rows: int, block: int, seeds: int, seed: int = 0, draws: int = DRAWS) -> None:
+    def __init__(self, units: Units, seeds: int, seed: int = 0, draws: int = DRAWS) -> None:
         rng = np.random.default_rng(seed)
-        blocks = -(-rows // block)
-        starts = rng.integers(0, rows, size=(draws, blocks))
-        self._weight = np.zeros((draws, rows), dtype=np.float32)
-        offsets = np.arange(block)
-        for draw in range(draws):
-            index = ((starts[draw][:, None] + offsets) % rows).ravel()[:rows]
-            self._weight[draw] = np.bincount(index, minlength=rows)
+        self._weight = units.weights(rng, draws)
         self._seeds = rng.integers(0, seeds, size=(draws, seeds))
 
     def means(self, arm: RowScores) -> NDArray[np.float64]:

@@ -9,11 +9,10 @@ from torch import nn
 
 from plait.core.kinds import config_class
 from plait.core.schema import Schema
-from plait.objectives.bootstrap import Bootstrap, RowScores, enough
+from plait.objectives.bootstrap import Bootstrap, RowScores, Scores, Units
 from plait.runs.assemble import build_model
 from plait.runs.config import RunConfig
 from plait.training.config import TrainingConfig
-from plait.training.evaluate import Scores
 from plait.training.state import Weights
 
 
@@ -25,17 +24,16 @@ class Acceptance:
     reason: str
 
 
-def accept(fused: Scores, anchor: Scores, score: str, horizon: int) -> Acceptance:
+def accept(fused: Scores, anchor: Scores, score: str, units: Units) -> Acceptance:
     """Keep the added modality only if the interval of its validation change lies wholly below 0 (a gain).
 
-    `score` names the per-row error sum. The interval is a block bootstrap over origins, blocks of 2 x horizon; fewer
-    than four blocks show nothing, so the modality is not kept.
+    `score` names the per-row error sum, `units` what the bootstrap draws; too few show nothing, so the modality is not
+    kept.
     """
-    block, rows = 2 * horizon, len(fused["n"])
-    if not enough(rows, block):
-        return Acceptance(False, f"not enough data: {rows} validation windows are fewer than 4 blocks of {block}")
+    if not units.enough:
+        return Acceptance(False, f"not enough data: in validation {units.lacking}")
     one, two = (RowScores(scores[score][None], scores["n"]) for scores in (fused, anchor))
-    change = Bootstrap(rows, block, 1).change(one, two)
+    change = Bootstrap(units, 1).change(one, two)
     words = f"validation error {change.value:+.1%} against the anchor alone [{change.low:+.1%}, {change.high:+.1%}]"
     return Acceptance(change.high < 0, words)
 

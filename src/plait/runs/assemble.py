@@ -4,18 +4,13 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from plait.baselines.ridge import fit_ridge
 from plait.core.errors import ConfigError, suggest
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
-from plait.data.fitted import Fitted
 from plait.data.table import refuse
-from plait.data.windows import ForecastData
-from plait.nn.window_norm import window_scale
 from plait.runs.config import RunConfig
 from plait.training.config import TrainingConfig
 
@@ -23,28 +18,22 @@ from plait.training.config import TrainingConfig
 def build_data(
     config: RunConfig,
     table: Any = None,
-    fitted: Fitted | None = None,
+    fitted: Any = None,
     progress: Callable[[int, int], None] | None = None,
     ahead: bool = False,
-) -> ForecastData:
+    reads: frozenset[str] | None = None,
+) -> Any:
     """The data of a run, checked; `table` stands in for what the source would read.
 
-    `fitted` is what a trained run fitted, `ahead` asks for every origin and no splits.
+    `fitted` is what a trained run fitted, `ahead` asks for every row and no splits, `reads` names the inputs (unset:
+    those the model reads). Beyond a `Dataset` it has `findings` and `notices()`, what was found and what to say of it;
+    `fitted`, with `tensors()` and `record()`; `units(split)`, the rows a bootstrap draws together; `fingerprint()`
+    and `split_summary()`; and where it was built ahead, `asked()`, the rows that a prediction is for.
     """
     table = config.data.read() if table is None else table
     refuse(table.findings, getattr(config.data, "path", "") or config.data.kind)
-    fusion = config.model.fusion
-    text = fusion is None or fusion.kind != "none"
-    return ForecastData(
-        table,
-        config.data,
-        config.seed,
-        fitted,
-        text=text,
-        prior=config.model.series.prior,
-        progress=progress,
-        ahead=ahead,
-    )
+    reads = config.model.reads if reads is None else reads
+    return config.data.build(table, config.seed, fitted=fitted, reads=reads, ahead=ahead, progress=progress)
 
 
 def build_model(config: RunConfig, schema: Schema) -> nn.Module:
@@ -54,39 +43,11 @@ def build_model(config: RunConfig, schema: Schema) -> nn.Module:
     return model
 
 
-def start_from_ridge(model: nn.Module, data: ForecastData) -> float | None:
-    """Start a linear series leg and its head as the closed-form ridge of the train windows; returns its strength.
-
-    The strength is chosen on validation windows, one for all steps. A head with a hidden layer is refused: it can't be
-    a linear map.
-    """
-    leg: Any = getattr(model, "series", None)
-    if getattr(getattr(leg, "config", None), "start", None) != "ridge":
-        return None
-    head: Any = model.head
-    if getattr(head, "hidden", None) is not None:
-        raise ConfigError(
-            "a head with a hidden layer can't start as the ridge", where="model.head.hidden",
-            fix="leave out hidden and film, or give model.series.start: random",
-        )  # fmt: skip
-    inputs, targets = {}, {}
-    for split in ("train", "val"):
-        x, y = [], []
-        for rows in np.array_split(data.rows(split), max(1, len(data.rows(split)) // 4096)):
-            batch = data.batch(split, rows)
-            fields = {k.removeprefix("series_"): v for k, v in batch.inputs.items() if k.startswith("series_")}
-            fields["values"] = batch.inputs["series"]
-            scale = window_scale(fields["values"], fields["mask"], leg.config.scaling)
-            fields["values"] = scale.apply(fields["values"])
-            if "prior" in fields:
-                fields["prior"] = scale.apply(fields["prior"])
-            target = torch.where(batch.targets["mask"], scale.apply(batch.targets["y"]), torch.nan)
-            x.append(leg.features(fields).flatten(0, 1).double().numpy())
-            y.append(target.transpose(1, 2).flatten(0, 1).double().numpy())
-        inputs[split], targets[split] = np.concatenate(x), np.concatenate(y)
-    fit = fit_ridge(inputs["train"], targets["train"], inputs["val"], targets["val"], shared_strength=True)
-    leg.start_from(torch.from_numpy(fit.coef), head.project, torch.from_numpy(fit.intercept))
-    return float(fit.strengths[0])
+def start(model: nn.Module, data: Any) -> dict[str, Any]:
+    """Give a model what it starts from beside its random weights, by its own `start(data)`; returns what it says."""
+    begin = getattr(model, "start", None)
+    facts: dict[str, Any] = {} if begin is None else begin(data)
+    return facts
 
 
 def stages_for(training: TrainingConfig, model: nn.Module, fused: bool) -> TrainingConfig:
@@ -108,7 +69,7 @@ def check_anchor_learns(training: TrainingConfig, model: nn.Module, started: boo
     """Refuse a training that leaves the anchor's leg as random as it began."""
     anchor = getattr(model, "anchor", "")
     every = [name for name, _ in model.named_parameters()]
-    names = [name for name in every if name.startswith((f"{anchor}.", "head."))]
+    names = [name for name in every if {anchor, "head"} & set(name.split("."))]
     epochs = {stage.name: stage.epochs if training.epochs is None else training.epochs for stage in training.stages}
     globs = [glob for stage in training.stages if epochs[stage.name] for glob in stage.train]
     if not all(any(fnmatchcase(name, glob) for name in every) for glob in globs):
@@ -148,4 +109,4 @@ def accelerator_for(config: RunConfig, folder: Any, trackers: bool = True) -> An
 
 def is_fused(model: nn.Module) -> bool:
     """Whether a model has a context leg."""
-    return getattr(model, "text", None) is not None
+    return bool(getattr(model, "fused", False))

@@ -8,7 +8,7 @@ from torch import nn
 
 from plait.core.console import Progress, say
 from plait.core.files import write_file, write_json
-from plait.data.windows import ForecastData
+from plait.objectives.bootstrap import Rivals, Scores
 from plait.runs.acceptance import Acceptance, accept, closed, ends_in_series_stage, without_fusion
 from plait.runs.assemble import (
     accelerator_for,
@@ -17,14 +17,13 @@ from plait.runs.assemble import (
     check_anchor_learns,
     is_fused,
     stages_for,
-    start_from_ridge,
+    start,
 )
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, write_splits, write_start
-from plait.runs.forecasts import page_samples, write_predictions
-from plait.runs.scores import SCORED, Rivals, against_rivals, baseline_scores, summarise, write_scores
+from plait.runs.scores import SCORED, against_rivals, summarise, write_scores
 from plait.training.checkpoint import read_folder, write_folder
-from plait.training.evaluate import Scores, evaluate
+from plait.training.evaluate import evaluate
 from plait.training.loop import Trainer
 from plait.training.state import Trained, Weights, copy_weights
 
@@ -33,7 +32,7 @@ def fit(
     config: RunConfig,
     folder: Path,
     table: Any = None,
-    data: ForecastData | None = None,
+    data: Any = None,
     rivals: Rivals | None = None,
     anchor: Path | None = None,
 ) -> dict[str, Any]:
@@ -52,12 +51,12 @@ def fit(
     config = config.model_copy(update={"model": config.model.resolve(data.schema)})
     write_file(folder / "config.yaml", config_text(config).encode())
     model = build_model(config, data.schema)
-    strength = start_from_ridge(model, data)
+    started = start(model, data)
     accelerator = accelerator_for(config, folder)
     accelerator.init_trackers("tensorboard")
-    task = config.task.build()
+    task = config.task.build(data)
     training = stages_for(config.training, model, is_fused(model))
-    check_anchor_learns(training, model, strength is not None)
+    check_anchor_learns(training, model, any(value is not None for value in started.values()))
     write_splits(folder, data)
     seconds = config.max_hours * 3600 if config.max_hours else None
     alone = None
@@ -67,9 +66,9 @@ def fit(
         if is_fused(model) and config.accept == "validation":
             left = None if seconds is None else max(1.0, seconds - (time.monotonic() - began))
             alone = _anchor_weights(config, folder, data, task, trained, anchor, accelerator, left)
-    rivals = baseline_scores(task, data) if rivals is None else rivals
+    rivals = task.rivals(data) if rivals is None else rivals
     result = _finish(config, folder, data, model, task, alone, rivals, accelerator)
-    result["ridge_strength"] = strength
+    result |= started
     result["total_s"] = time.monotonic() - began
     if accelerator.is_main_process:
         write_json(folder / "metrics.json", result)
@@ -78,22 +77,19 @@ def fit(
     return result
 
 
-def warn(config: RunConfig, data: ForecastData) -> None:
+def warn(config: RunConfig, data: Any) -> None:
     """Say what a user would want to know before a training, and not after."""
     fusion = config.model.fusion
     if not data.schema.contexts and fusion is None:
-        say(f"there is no text to read: the model is of {data.schema.anchor} alone")
-    early = [str(finding) for finding in data.findings if "are used before it" in finding.what]
-    for words in (str(finding) for finding in data.findings if "see a text" in finding.what):
+        say(f"there is no second modality to read: the model is of {data.schema.anchor} alone")
+    for words in data.notices():
         say(words)
-    for words in early:
-        say(f"a leak, by data.text.future_dates: keep (plait audit lists all): {words}")
 
 
 def _anchor_weights(
     config: RunConfig,
     folder: Path,
-    data: ForecastData,
+    data: Any,
     task: Any,
     trained: Trained,
     anchor: Path | None,
@@ -108,12 +104,14 @@ def _anchor_weights(
         return read_folder(anchor / "model")[0]["weights"]
     model = build_model(without_fusion(config), data.schema)
     names = [name for name, _ in model.named_parameters()]
-    own_stage = config.model.residual or ends_in_series_stage(config.training, data.schema.anchor, names)
+    own_stage = getattr(config.model, "residual", False) or ends_in_series_stage(
+        config.training, data.schema.anchor, names
+    )
     # A fusion that changes the anchor in rows without context has trained its leg for something else.
     alone = getattr(config.model.fusion, "keeps_anchor", True)
     if trained.anchor is not None and own_stage and alone:
         return trained.anchor
-    start_from_ridge(model, data)
+    start(model, data)
     say(f"training {data.schema.anchor} alone through the same stages, for the acceptance step")
     place = folder / "anchor"
     place.mkdir(exist_ok=True)
@@ -127,7 +125,7 @@ def _anchor_weights(
 def _finish(
     config: RunConfig,
     folder: Path,
-    data: ForecastData,
+    data: Any,
     model: nn.Module,
     task: Any,
     alone: Weights | None,
@@ -142,25 +140,30 @@ def _finish(
         if alone is not None:
             closed_config, anchor = closed(config, data.schema, alone, accelerator.device)
             scores = _score(anchor, task, data, config, accelerator)
-            acceptance = accept(raw["val"], scores["val"], task.score, data.horizon)
+            acceptance = accept(raw["val"], scores["val"], task.score, data.units("val"))
             if not acceptance.accepted:
                 if accelerator.is_main_process:
                     save_model(folder, config, data, model, "raw")
                 final, kept, model = scores, closed_config, anchor
     if accelerator.is_main_process:
         write_scores(folder / "scores.safetensors", final, raw)
-        write_predictions(folder / "predictions.csv", data, model, "test", config.training.eval_batch_size, accelerator)
-        write_json(folder / "page.json", task.page(page_samples(data, model, accelerator.device)))
+        size, device = config.training.eval_batch_size, accelerator.device
+        table = task.table(data, model, "test", data.rows("test"), size, device)
+        write_file(folder / "predictions.csv", table.to_csv(index=False, float_format="%.7g").encode())
+        write_json(folder / "page.json", task.page(data, model, device))
         save_model(folder, kept, data, model)
-    table, against = against_rivals(task, rivals, final["test"], data.horizon)
-    return {
+    table, against = against_rivals(task, rivals, final["test"], data.units("test"))
+    result = {
         "run": str(folder),
         "recipe": config.recipe,
         "seed": config.seed,
         "metric": task.metric,
-        "unit": "standardised by the train rows",
-        "metrics": {split: summarise(task, final[split], data.horizon) for split in SCORED},
-        "raw": {split: summarise(task, raw[split], data.horizon) for split in SCORED},
+        "unit": task.unit,
+        "row_name": task.row_name,
+        "drawn": data.units("test").drawn,
+        "modality": " and ".join(data.schema.contexts),
+        "metrics": {split: summarise(task, final[split], data.units(split)) for split in SCORED},
+        "raw": {split: summarise(task, raw[split], data.units(split)) for split in SCORED},
         "accepted": acceptance.accepted if acceptance else None,
         "acceptance": acceptance.reason if acceptance else "",
         "baselines": table,
@@ -169,14 +172,15 @@ def _finish(
         "parameters": sum(p.numel() for p in model.parameters()),
         "raw_parameters": raw_parameters,
     }
+    return {**result, "caveats": task.caveats(result)}
 
 
-def _score(model: nn.Module, task: Any, data: ForecastData, config: RunConfig, accelerator: Any) -> dict[str, Scores]:
+def _score(model: nn.Module, task: Any, data: Any, config: RunConfig, accelerator: Any) -> dict[str, Scores]:
     size = config.training.eval_batch_size
     return {split: evaluate(model, task, data, split, size, accelerator) for split in SCORED}
 
 
-def save_model(folder: Path, config: RunConfig, data: ForecastData, model: nn.Module, name: str = "model") -> None:
+def save_model(folder: Path, config: RunConfig, data: Any, model: nn.Module, name: str = "model") -> None:
     """`model/`: config, schema, preprocessing and weights, all that prediction needs.
 
     `raw/` holds the same of the model before acceptance, where it was not accepted.
@@ -207,15 +211,20 @@ def _encoding_progress() -> Any:
 
 def tell(result: dict[str, Any]) -> None:
     """Print a run's result for people."""
-    test = result["metrics"]["test"]
-    interval = f" [{test['mse_low']:.4f}, {test['mse_high']:.4f}]" if "mse_low" in test else ""
-    say(f"test mse {test['mse']:.4f}{interval}, mae {test['mae']:.4f} ({result['windows']['test']} windows)")
+    metric, test = result["metric"], result["metrics"]["test"]
+    for words in result["caveats"]:
+        say(words)
+    interval = f" [{test[f'{metric}_low']:.4f}, {test[f'{metric}_high']:.4f}]" if f"{metric}_low" in test else ""
+    others = [name for name in test if name.removesuffix("_low").removesuffix("_high") != metric]
+    also = "".join(f", {name} {test[name]:.4f}" for name in others)
+    say(f"test {metric} {test[metric]:.4f}{interval}{also} ({result['windows']['test']} {result['row_name']})")
     say(f"unit: {result['unit']}")
     for name, scores in result["baselines"].items():
-        say(f"  {name:<22} mse {scores['mse']:.4f}, mae {scores['mae']:.4f}")
+        shown = ", ".join(f"{each} {scores[each]:.4f}" for each in (metric, *others))
+        say(f"  {name:<22} {shown}")
     best = result["best_baseline"]
     span = f" [{best['low']:+.1%}, {best['high']:+.1%}]" if best["low"] is not None else ""
     say(f"against the best baseline, {best['name']} (chosen on validation): {best['change']:+.1%}{span}")
     if result["accepted"] is not None:
-        say(f"text {'kept' if result['accepted'] else 'not kept'}: {result['acceptance']}")
+        say(f"{result['modality']} {'kept' if result['accepted'] else 'not kept'}: {result['acceptance']}")
     say(f"run: {result['run']}")

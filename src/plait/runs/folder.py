@@ -17,7 +17,6 @@ from plait.core import yaml
 from plait.core.config import validate
 from plait.core.errors import ConfigError, DataError, FileError, suggest_file
 from plait.core.files import write_file, write_json
-from plait.data.windows import ForecastData
 from plait.runs.config import RunConfig
 
 PACKAGES = (
@@ -88,16 +87,16 @@ def read_config(folder: Path) -> RunConfig:
     return validate(RunConfig, yaml.read(folder / "config.yaml"), str(folder / "config.yaml"))
 
 
-def write_splits(folder: Path, data: ForecastData) -> None:
+def write_splits(folder: Path, data: Any) -> None:
     """splits.json: what each split holds, what was found in the data, and the digest `check_data` compares."""
     facts = {"splits": data.split_summary(), "findings": [str(f) for f in data.findings]}
-    write_json(folder / "splits.json", {"data": data.table.fingerprint(), **facts})
+    write_json(folder / "splits.json", {"data": data.fingerprint(), **facts})
 
 
-def check_data(folder: Path, data: ForecastData) -> None:
+def check_data(folder: Path, data: Any) -> None:
     """Refuse data that are no longer those a run began with: its splits would move, and train rows into its test."""
     path = folder / "splits.json"
-    if path.exists() and read_json(path).get("data", "") != data.table.fingerprint():
+    if path.exists() and read_json(path).get("data", "") != data.fingerprint():
         raise DataError(
             "the data have changed since this run began, and its splits with them",
             where=str(folder),

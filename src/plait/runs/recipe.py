@@ -40,6 +40,10 @@ class Recipe:
     """What is laid over the config for a kind of data, where no size is asked for."""
     modality: str
     arms: dict[str, dict[str, Any]]
+    meanings: dict[str, str]
+    """What each arm of the comparison is."""
+    folds: int
+    """Folds of the comparison; 0: the config's own splits."""
     source: str
     """The name or file the config came from."""
 
@@ -65,7 +69,8 @@ def load_recipe(name: str) -> Recipe:
     return Recipe(
         name, data["about"], {"recipe": name, **data["config"]}, data["sizes"], data.get("demo", {}),
         data["aliases"], tuple(data.get("ignored", ())), data.get("words", {}), data["anchor"], data.get("usual", {}),
-        data["compare"]["modality"], data["compare"]["arms"], name,
+        data["compare"]["modality"], data["compare"]["arms"], data["compare"]["meanings"],
+        data["compare"].get("folds", 0), name,
     )  # fmt: skip
 
 

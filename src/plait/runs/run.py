@@ -1,28 +1,23 @@
 """A finished run: load it, ask it for forecasts and scores."""
 
-import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
 from plait.core.config import validate
 from plait.core.errors import DataError, FileError
 from plait.core.schema import Schema
-from plait.data.fitted import Fitted
-from plait.data.sources.csv import CsvConfig
-from plait.data.windows import ForecastData
+from plait.objectives.bootstrap import Scores
 from plait.runs.assemble import accelerator_for, build_data, build_model
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, read_config, read_json, refuse_comparison
-from plait.runs.forecasts import forecast_frame, forecasts
 from plait.runs.scores import summarise
 from plait.training.checkpoint import read_folder
-from plait.training.evaluate import Scores, evaluate
+from plait.training.evaluate import evaluate
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +28,8 @@ class Run:
     config: RunConfig
     """The config of the kept model: without its fusion where the added modality was not accepted."""
     schema: Schema
-    fitted: Fitted
+    fitted: Any
+    """What was fitted on the train rows."""
     model: nn.Module
     raw: bool = False
     """Whether the model before acceptance was asked for; where it was accepted that is the kept one."""
@@ -51,7 +47,7 @@ class Run:
         return found
 
     @cached_property
-    def data(self) -> ForecastData:
+    def data(self) -> Any:
         """The data the run was trained on, read again from their source."""
         data = build_data(self.config, fitted=self.fitted)
         check_data(self.folder, data)
@@ -61,52 +57,43 @@ class Run:
             )
         return data
 
+    @cached_property
+    def task(self) -> Any:
+        """What was asked of the model."""
+        return self.config.task.build(self.data)
+
     def scores(self, split: str) -> Scores:
         """Per-row scores of a split, computed anew."""
         size = self.config.training.eval_batch_size
         accelerator = accelerator_for(self.config, self.folder, trackers=False)
-        return evaluate(
-            self.model.to(accelerator.device), self.config.task.build(), self.data, split, size, accelerator
-        )
+        return evaluate(self.model.to(accelerator.device), self.task, self.data, split, size, accelerator)
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """The metrics of a split with intervals, computed anew."""
-        return summarise(self.config.task.build(), self.scores(split), self.data.horizon)
+        return summarise(self.task, self.scores(split), self.data.units(split))
 
-    def predict(self, frame: Any = None, texts: Any = None, split: str | None = None) -> pd.DataFrame:
-        """Forecasts in the unit of the data: one line an origin and variate, columns origin, variate, h1 .. hp.
+    def predict(self, frame: Any = None, texts: Any = None, split: str | None = None, **files: Any) -> pd.DataFrame:
+        """Predictions in the unit of the files, as a table.
 
-        With a frame: from its last row, beyond its end, with the texts given beside it. Without: every window of
-        `split`, or from the last row of the run's own data where no split is named.
+        Of a series: one line an origin and variate, columns origin, variate, h1 .. hp; with a frame from its last row,
+        beyond its end, with the texts given beside it; without one from the last row of the run's own data. Of samples:
+        one line a sample, with `files` named as the fields of the data (`table=`, `metadata=`, ...). With a `split` it
+        is every row of that split of the run's own data.
         """
-        if frame is not None:
-            source = self.config.data
-            if source.kind != "csv":
-                source = CsvConfig(path="", text=source.text, **source.new_table)
-            if texts is not None and self.fitted.left_out:
-                names = ", ".join(self.fitted.left_out)
-                print(f"the run left out the texts of {names}: give the others alone", file=sys.stderr)
-            # By name: the columns of a new table may stand in any order, with others among them.
-            table = source.model_copy(update={"targets": list(self.schema.variates)}).of_frames(frame, texts)
-            if texts is None and self.schema.contexts and self.config.model.fusion.kind != "none":
-                print("the run keeps texts and none are given: this forecast is of the series alone", file=sys.stderr)
-        elif split is not None:
+        given = {name: value for name, value in (("frame", frame), ("texts", texts)) if value is not None} | files
+        if split is not None and not given:
             return self._table(self.data, split, self.data.rows(split))
-        else:
-            table = self.config.data.read()
-        lengths = {
-            "lookback": self.schema.lookback,
-            "horizon": self.schema.horizon,
-            "text": self.config.data.text,
-        }
-        config = self.config.model_copy(update={"data": self.config.data.model_copy(update=lengths)})
+        source, reads = self.config.data.as_learned(self.schema), self.config.model.reads
+        table = source.of_new(self.schema, self.fitted, reads, **given) if given else None
+        config = self.config.model_copy(update={"data": source})
         data = build_data(config, table, self.fitted, ahead=True)
-        return self._table(data, "ahead", data.rows("ahead")[-1:])
+        return self._table(data, "ahead", data.asked())
 
-    def _table(self, data: ForecastData, split: str, rows: Any) -> pd.DataFrame:
+    def _table(self, data: Any, split: str, rows: Any) -> pd.DataFrame:
         device = next(self.model.parameters()).device
-        parts = list(forecasts(data, self.model, split, rows, self.config.training.eval_batch_size, device))
-        return forecast_frame(data, np.concatenate([o for o, _ in parts]), np.concatenate([v for _, v in parts]))
+        task = self.config.task.build(data)
+        made: pd.DataFrame = task.table(data, self.model, split, rows, self.config.training.eval_batch_size, device)
+        return made
 
 
 def load_run(path: str | Path, raw: bool = False) -> Run:
@@ -138,4 +125,5 @@ def load_run(path: str | Path, raw: bool = False) -> Run:
     except RuntimeError as error:
         raise FileError(f"the weights do not fit the config: {error}", where=str(place)) from None
     model.eval()
-    return Run(folder, config, schema, Fitted.read(tensors["preprocessing"], records["preprocessing"]), model, raw)
+    fitted = config.data.read_fitted(tensors["preprocessing"], records["preprocessing"])
+    return Run(folder, config, schema, fitted, model, raw)

@@ -1,14 +1,19 @@
 """`forecast`: the next steps of every variate."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
+from plait.baselines import MEANINGS
 from plait.core.config import Config
 from plait.core.tokens import Batch, Output
+from plait.data.windows import ForecastData
+from plait.objectives.bootstrap import Rivals
 from plait.objectives.pointwise import LossName, masked_loss, row_errors
+from plait.tasks._forecast_rivals import series_rivals, text_rivals
+from plait.tasks._forecasts import forecast_table, page_samples
 
 
 class ForecastTaskConfig(Config):
@@ -18,8 +23,8 @@ class ForecastTaskConfig(Config):
     loss: LossName = "mse"
     """mse, mae or huber, over known targets, in standardised units."""
 
-    def build(self) -> "ForecastTask":
-        """The task."""
+    def build(self, data: ForecastData | None = None) -> "ForecastTask":
+        """The task; it is the same for all data."""
         return ForecastTask(self.loss)
 
 
@@ -29,6 +34,10 @@ class ForecastTask:
     metric = "mse"
     score = "se"
     """The per-row sum behind the metric."""
+    unit = "standardised by the train rows"
+    row_name = "windows"
+    meanings = {**MEANINGS, "oracle": "ridge that knows the announced steps"}
+    """What each rival is, for tables."""
     baselines = (
         "last_value",
         "seasonal_naive",
@@ -63,6 +72,27 @@ class ForecastTask:
         count = float(np.sum(scores["n"]))
         return {"mse": float(np.sum(scores["se"])) / count, "mae": float(np.sum(scores["ae"])) / count}
 
-    def page(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    def rivals(self, data: ForecastData) -> Rivals:
+        """Per-row scores of the cheap rivals on validation and test."""
+        return series_rivals(self.baselines, data)
+
+    def candidates(self, names: Iterable[str]) -> list[str]:
+        """The rivals that may be chosen as the best: not the oracle, which knows what no model may."""
+        return [name for name in names if name != "oracle"]
+
+    def caveats(self, result: Mapping[str, Any]) -> list[str]:
+        """What a reader of a run's result must know first."""
+        return []
+
+    def context_rivals(self, data: ForecastData) -> Rivals:
+        """Those of rivals that read the texts too, for comparisons."""
+        return text_rivals(data)
+
+    def table(self, data: ForecastData, model: nn.Module, split: str, rows: Any, size: int, device: Any) -> Any:
+        """The forecasts of windows as a frame, in the unit of the files: origin, variate, h1 .. hp."""
+        return forecast_table(data, model, split, rows, size, device)
+
+    def page(self, data: ForecastData, model: nn.Module, device: Any) -> dict[str, Any]:
         """What the report draws for this task: a figure a sampled window, with the texts its origin saw."""
+        samples = page_samples(data, model, device)
         return {"kind": "forecasts", "title": "Forecasts of test windows", "samples": samples}

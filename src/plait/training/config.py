@@ -49,6 +49,9 @@ class TrainingConfig(Config):
     """Largest norm of a step's gradient; 0: no limit."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay a step of an exponential moving average of the weights, which is then what is scored and kept; 0: none."""
+    choose: Literal["best", "last"] = "best"
+    """The weights a stage ends with: the best on validation, or the last, which spends no validation row on choice and
+    takes no notice of patience."""
     patience: int = Field(5, ge=1)
     """Epochs without a better validation score before a stage ends."""
     modality_dropout: float | dict[str, float] = 0.0

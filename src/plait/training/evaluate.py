@@ -12,8 +12,7 @@ from plait.core import signals
 from plait.core.errors import NumericsError
 from plait.core.protocols import Dataset, Task
 from plait.core.tokens import Batch
-
-Scores = dict[str, NDArray[np.float64]]
+from plait.objectives.bootstrap import Scores
 
 
 def evaluate(

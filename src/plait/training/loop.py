@@ -151,7 +151,10 @@ class Trainer:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         parts = [part[rank::world] for part in np.array_split(rows, min(self.config.accumulate, len(rows)))]
         epoch = self.position.epoch
-        batches = [self._seen(self.hide(self.data.batch("train", p), p, stage.name, epoch), stage) for p in parts]
+        batches = [
+            self._seen(self.hide(self.data.training_batch(p, stage.name, epoch), p, stage.name, epoch), stage)
+            for p in parts
+        ]
         weights = self._global_weights(batches, len(rows))
         losses = dict.fromkeys(weights, 0.0)
         self.optimizer.zero_grad(set_to_none=True)
@@ -222,7 +225,8 @@ class Trainer:
     def _keep_best(self, score: float, epoch: int) -> None:
         position = self.position
         # A stage begins with the best weights of the one before: they are its first candidate.
-        if epoch == 0 or position.best is None or score < position.best:
+        last = self.config.choose == "last"
+        if epoch == 0 or position.best is None or score < position.best or last:
             position.best, position.best_epoch, position.stale = score, epoch, 0
             self.weights["best"] = copy_weights(self.bare)
         else:

@@ -1,15 +1,23 @@
 """The fields all series sources share, and how they find, cut and join what they read."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from plait.core.config import Config, PartOf
 from plait.core.errors import FileError, suggest_file
+from plait.core.kinds import config_class
+from plait.core.schema import Schema
 from plait.data.dated_texts import FutureDates, Repeats, TextRules, TextTable, Void, read_texts
+from plait.data.fitted import Fitted
 from plait.data.table import Finding, SeriesTable, Texts, read_table
 from plait.features.calendar import Step
+
+if TYPE_CHECKING:
+    from plait.data.windows import ForecastData
 
 
 class TextConfig(Config):
@@ -78,6 +86,48 @@ class SeriesConfig(Config):
             if beyond:
                 findings.append(Finding(f"texts are dated after the last row ({str(table.times[-1])[:10]})", beyond))
         return table.completed(self.rows, texts, findings)
+
+    def build(
+        self,
+        table: SeriesTable,
+        seed: int = 0,
+        fitted: Fitted | None = None,
+        reads: frozenset[str] = frozenset({"series", "text"}),
+        ahead: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> "ForecastData":
+        """The windows of a table, with the inputs that `reads` names, among them `series_prior`."""
+        from plait.data.windows import ForecastData
+
+        return ForecastData(
+            table, self, seed, fitted, text="text" in reads, prior="series_prior" in reads, progress=progress,
+            ahead=ahead,
+        )  # fmt: skip
+
+    def read_fitted(self, tensors: dict[str, Any], record: dict[str, Any]) -> Fitted:
+        """What a run of such data fitted on its train rows."""
+        return Fitted.read(tensors, record)
+
+    def of_new(
+        self, schema: Schema, fitted: Fitted, reads: frozenset[str], *, frame: Any, texts: Any = None
+    ) -> SeriesTable:
+        """A user's new table, with the texts given beside it, as data of a run whose model reads these inputs.
+
+        Its columns are taken by name: they may stand in any order, with others among them.
+        """
+        source: Any = self
+        if not hasattr(self, "of_frames"):
+            source = config_class("data.sources", "csv")(path="", text=self.text, **self.new_table)
+        if texts is not None and fitted.left_out:
+            print(f"the run left out the texts of {', '.join(fitted.left_out)}: give the others alone", file=sys.stderr)
+        if texts is None and schema.contexts and "text" in reads:
+            print("the run keeps texts and none are given: this forecast is of the series alone", file=sys.stderr)
+        made: SeriesTable = source.model_copy(update={"targets": list(schema.variates)}).of_frames(frame, texts)
+        return made
+
+    def as_learned(self, schema: Schema) -> "SeriesConfig":
+        """The same data with the lengths of a run, whatever is usual for a new table's step."""
+        return self.model_copy(update={"lookback": schema.lookback, "horizon": schema.horizon})
 
 
 def find_file(path: str, root: str = ".") -> Path:

@@ -64,7 +64,7 @@ class Contributions:
                 for how in ("drop", "permute")
             )
             open_share = self._gates[name][has]
-            gate = estimate.mean(open_share) if len(open_share) and not np.isnan(open_share).any() else None
+            gate = estimate.mean(open_share, has) if len(open_share) and not np.isnan(open_share).any() else None
             found.append({
                 "modality": name, "present": float(has.mean()), "drop": drop, "permute": permute, "gate": gate,
                 "text": self._words(name, float(has.mean()), drop, permute, gate),

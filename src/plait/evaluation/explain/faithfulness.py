@@ -28,6 +28,7 @@ class Faithfulness:
         self._drawn = torch.from_numpy(generator(seed, "explain", "random token").random(windows))
         self._moved: dict[str, list[np.ndarray[Any, np.dtype[np.float64]]]] = {pick: [] for pick in PICKS}
         self._streams: list[str] = []
+        self._chosen = np.zeros(windows, dtype=bool)
 
     def add(self, look: Look) -> None:
         """Remove a token of each of some windows, three times, and note how far the forecast moves."""
@@ -44,6 +45,7 @@ class Faithfulness:
         chosen = (present.sum(dim=1) >= 2).cpu().numpy()
         if not chosen.any():
             return
+        self._chosen[look.rows] = chosen
         for pick, item in picked(score, present, self._drawn[look.rows].to(score)).items():
             moved = self._without(look, item, {stream: mask.shape[1] for stream, mask in masks.items()})
             self._moved[pick].append(moved.double().cpu().numpy()[chosen])
@@ -72,9 +74,9 @@ class Faithfulness:
         stream = " + ".join(self._streams)
         most, random, least = (np.concatenate(self._moved[pick]) for pick in PICKS)
         changes = {
-            "most_against_random": estimate.change(most, random),
-            "most_against_least": estimate.change(most, least),
-            "random_against_least": estimate.change(random, least),
+            "most_against_random": estimate.change(most, random, where=self._chosen),
+            "most_against_least": estimate.change(most, least, where=self._chosen),
+            "random_against_least": estimate.change(random, least, where=self._chosen),
         }
         lows = [changes["most_against_random"]["low"], changes["most_against_least"]["low"]]
         known = [low for low in lows if low is not None]

@@ -42,7 +42,7 @@ def explain(run: Run, split: str, folder: Path) -> dict[str, Any]:
         "raw": run.raw, "accepted": run.metrics["accepted"], "fusion": fusion,
     }  # fmt: skip
     with whole_folder(folder) as aside:
-        size, task = run.config.training.eval_batch_size, run.config.task.build()
+        size, task = run.config.training.eval_batch_size, run.task
         result = {**about, **explained(lens, task, fusion, size, run.config.seed, aside)}
         write_json(aside / "explain.json", result)
     refuse_failed(result, folder)
@@ -72,7 +72,7 @@ def explained(lens: Lens, task: Any, fusion: str, size: int, seed: int, folder: 
         raise DataError("has no window", where=f"the {lens.split} split", fix="choose another split")
     size = fitting_rows(lens.look(rows[:1]), size)
     present = _present(lens, rows, size)
-    estimate = Estimate(max(1, 2 * lens.schema.horizon))
+    estimate = Estimate(lens.data.units(lens.split))
     maps, checks, timeline = MapFiles(folder), Checks(lens.schema), Timeline(lens.schema, len(rows))
     faithfulness = Faithfulness(lens, seed, len(rows))
     contributions = Contributions(lens, task, present, seed)
@@ -91,7 +91,7 @@ def explained(lens: Lens, task: Any, fusion: str, size: int, seed: int, folder: 
     text = getattr(lens.data, "text", None) is not None
     some = evenly(np.flatnonzero(present[TEXT]), SAMPLES) if text else rows[:0]
     return {
-        "metric": task.metric, "unit": "standardised by the train rows", "maps": maps.about(),
+        "metric": task.metric, "unit": task.unit, "maps": maps.about(),
         "checks": checks.to_json(), "agreement": checks.agreement(),
         "faithfulness": faithful, "no_faithfulness": unknown,
         "contributions": contributions.result(estimate), "over_time": timeline.result(lens.data),

@@ -1,7 +1,6 @@
 """Forecasts in the unit of the files, as tables."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from plait.core import signals
-from plait.core.files import write_file
 from plait.data.windows import ForecastData
 
 
@@ -44,15 +42,12 @@ def forecast_frame(data: ForecastData, origins: NDArray[np.int64], values: NDArr
     return frame
 
 
-def write_predictions(
-    path: Path, data: ForecastData, model: nn.Module, split: str, batch_size: int, accelerator: Any
-) -> None:
-    """predictions.csv: every window of a split, in original units, with seven significant digits."""
-    parts = [
-        forecast_frame(data, origins, values)
-        for origins, values in forecasts(data, model, split, data.rows(split), batch_size, accelerator.device)
-    ]
-    write_file(path, pd.concat(parts).to_csv(index=False, float_format="%.7g").encode())
+def forecast_table(
+    data: ForecastData, model: nn.Module, split: str, rows: NDArray[np.int64], batch_size: int, device: Any
+) -> pd.DataFrame:
+    """The forecasts of windows as one frame."""
+    parts = list(forecasts(data, model, split, rows, batch_size, device))
+    return forecast_frame(data, np.concatenate([o for o, _ in parts]), np.concatenate([v for _, v in parts]))
 
 
 PAGE_SAMPLES = 6
