@@ -12,9 +12,7 @@ from plait.core.errors import ConfigError, DataError
 from plait.objectives.pointwise import masked_loss
 from plait.objectives.regression import (
     asymmetric_loss,
-    balanced_class_weights,
     cdf_of_bins,
-    cross_entropy,
     crps_of_bins,
     median_of_bins,
     quantile_loss,
@@ -167,7 +165,6 @@ def test_losses_of_half_precision_are_float32() -> None:
     assert crps_of_bins(logits, y, mask, GRID.float())[0].dtype == torch.float32
     assert asymmetric_loss(logits[:, 0], y, mask)[0].dtype == torch.float32
     assert quantile_loss(logits, y, mask, [0.1 + n / 10 for n in range(7)])[0].dtype == torch.float32
-    assert cross_entropy(logits, torch.zeros(5), mask)[0].dtype == torch.float32
 
 
 @given(logits=arrays(np.float32, (5, 41), elements=st.floats(-80, 80, width=32)))
@@ -242,44 +239,12 @@ def test_levels_weights_and_bins_are_checked() -> None:
         crps_of_bins(torch.zeros(3, 5), y, mask, GRID)
 
 
-def test_balanced_weights_make_classes_weigh_the_same() -> None:
-    labels = torch.tensor([0, 0, 0, 1, 2, 2, 0])
-    weights = balanced_class_weights(labels, 3)
-    assert weights.tolist() == pytest.approx([7 / 12, 7 / 3, 7 / 6])
-    shares = torch.stack([weights[labels[labels == c]].sum() for c in range(3)])
-    torch.testing.assert_close(shares, torch.full((3,), 7 / 3))
-    with pytest.raises(DataError, match="no training row has class 3, 4"):
-        balanced_class_weights(labels, 5)
-    with pytest.raises(DataError, match=r"labels \[-1, 7\] are not among the 3 classes"):
-        balanced_class_weights(torch.tensor([0, 1, 2, -1, 7]), 3)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_cross_entropy_is_torchs_over_known_rows(weighted: bool) -> None:
-    torch.manual_seed(0)
-    weights = torch.tensor([0.5, 2.0, 1.0, 3.0, 0.1]) if weighted else None
-    logits = torch.randn(7, 5)
-    labels = torch.tensor([0, 4, -1, 2, 999, 1, 3])
-    mask = (labels >= 0) & (labels < 5)
-    logits[2] = NAN
-    logits.requires_grad_()
-    total, weight = cross_entropy(logits, labels, mask, weights)
-    (total / weight).backward()
-    expected = torch.nn.functional.cross_entropy(logits[mask], labels[mask], weights)
-    torch.testing.assert_close(total / weight, expected)
-    assert float(weight) == pytest.approx(5 if weights is None else float(weights.sum()))
-    assert logits.grad is not None
-    assert (logits.grad[~mask] == 0).all()
-    assert torch.isfinite(logits.grad).all()
-
-
 def test_a_batch_without_a_known_row_weighs_nothing() -> None:
     nothing = torch.zeros(3, dtype=torch.bool)
     y, logits = torch.full((3,), NAN), torch.full((3, 7), NAN, requires_grad=True)
     for total, weight in (
         crps_of_bins(logits, y, nothing, GRID),
         quantile_loss(logits, y, nothing, [0.1 + n / 10 for n in range(7)]),
-        cross_entropy(logits, y, nothing),
         asymmetric_loss(logits[:, 0], y, nothing),
     ):
         assert (total.item(), weight.item()) == (0.0, 0.0)

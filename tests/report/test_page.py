@@ -303,6 +303,18 @@ def test_a_forecast_that_is_the_anchors_says_so(tmp_path: Path) -> None:
     assert "Validation did not keep text in this seed, so the forecast is that of the anchor alone." in page.text
 
 
+def test_the_windows_of_all_folds_stand_beside_their_own_anchors(tmp_path: Path) -> None:
+    put(tmp_path / "compare.json", comparison(folds=2))
+    for fold, name in ((0, "one"), (1, "two")):
+        write_run(
+            tmp_path / f"arms/fused-fold{fold}-seed3", accepted=not fold, samples=[sample(0.5 + fold, variate=name)]
+        )
+        write_run(tmp_path / f"arms/anchor-fold{fold}-seed3", samples=[sample(2.0 + fold, variate=name)])
+    text = check_whole(write_report(tmp_path).read_text(encoding="utf-8")).text
+    assert "in 1 of 2 folds of this seed: there the forecast is that of the anchor alone." in text
+    assert text.index("0.500 (forecast) and 2.00 (anchor") < text.index("1.50 (forecast) and 3.00 (anchor")
+
+
 def test_a_run_is_set_beside_its_baselines(tmp_path: Path) -> None:
     write_run(tmp_path / "run", accepted=False, samples=[sample(0.5, ["A text."])])
     html = write_report(tmp_path / "run").read_text(encoding="utf-8")

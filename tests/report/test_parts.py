@@ -1,11 +1,16 @@
-"""Tests of the report's parts: curves, scales, numbers and dates."""
+"""Tests of the report's parts: curves, scales, splits, folds, numbers and dates."""
+
+from pathlib import Path
 
 import pytest
 
 from plait.report.arms import Scale
 from plait.report.figures import Curve
 from plait.report.finite import finite
-from plait.report.wording import change, date, error
+from plait.report.samples import Confusion
+from plait.report.splits import split_table
+from plait.report.trainings import of_first_seed, trainings
+from plait.report.wording import change, date, error, metric_name
 
 
 def test_a_curve_counts_its_epochs_over_stages() -> None:
@@ -60,3 +65,43 @@ def test_data_are_read_without_numbers_that_are_none_and_without_open_turns() ->
     data = {"a\u202e": [1.5, float("nan"), float("inf"), 2, True, None, "plain", "\u2067\u202bx\u202ey"]}
     closed = {"a\u202e\u202c": [1.5, None, None, 2, True, None, "plain", "\u2067\u202bx\u202ey\u2069\u202c\u202c"]}
     assert finite(data) == closed
+
+
+def test_split_facts_are_numbers_dates_and_counts_by_name() -> None:
+    table = split_table({
+        "train": {"first": "2004-03-28T13:30:00", "with_text": 3100, "classes": {"ill": 1200, "well": 7}},
+        "rest": {"first": "some day", "with_text": None},
+    })  # fmt: skip
+    assert [(column["name"], column["kind"]) for column in table["columns"]] == [
+        ("first", ""), ("with text", "number"), ("classes", "words"),
+    ]  # fmt: skip
+    assert table["rows"] == [
+        ("training", ["28 Mar 2004 13:30", "3,100", "ill 1,200, well 7"]),
+        ("rest", ["some day", "not known", "–"]),
+    ]
+
+
+def test_classes_that_only_one_fold_knows_keep_their_place() -> None:
+    whole = Confusion.joined([Confusion(["a", "b"], [[1, 2], [3, 4]]), Confusion(["c", "a"], [[5, 6], [7, 8]])])
+    assert whole == Confusion(["a", "b", "c"], [[9, 2, 7], [3, 4, 0], [6, 0, 5]])
+    assert [whole.recall(name) for name in ("a", "c", "z")] == [0.5, 5 / 11, None]
+
+
+def test_trainings_are_found_by_arm_seed_and_fold(tmp_path: Path) -> None:
+    for name in ("fused-fold10-seed2", "fused-fold9-seed2", "fused-fold0-seed11", "fused_raw-seed1", "x-fused-seed0"):
+        (tmp_path / "arms" / name).mkdir(parents=True)
+    found = [(each.seed, each.fold) for each in trainings(tmp_path, "fused")]
+    assert found == [(2, 9), (2, 10), (11, 0)]
+    assert [each.folder.name for each in of_first_seed(tmp_path, "fused")] == [
+        "fused-fold9-seed2",
+        "fused-fold10-seed2",
+    ]
+    assert [each.words for each in trainings(tmp_path, "fused_raw")] == ["seed 1"]
+    assert of_first_seed(tmp_path, "absent") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("mae", "MAE"), ("rmse", "RMSE"), ("log_loss", "log loss"), ("accuracy", "accuracy")]
+)
+def test_metrics_are_named_for_people(name: str, words: str) -> None:
+    assert metric_name(name) == words

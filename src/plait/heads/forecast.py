@@ -6,11 +6,12 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from plait.core.config import Config
 from plait.core.schema import Schema
 from plait.core.tokens import Prediction, Tokens
+from plait.heads._readout import modulated
 from plait.nn.contexts import Contexts
 from plait.nn.film import FeatureModulation
 
@@ -59,13 +60,5 @@ class Forecast(nn.Module):
         """The next steps of every variate."""
         x = torch.where(tokens.mask[..., None], tokens.x, 0.0)
         if self.hidden is not None:
-            x = F.gelu(self._modulated(self.hidden(x), context))
+            x = F.gelu(modulated(self.hidden(x), context, self.contexts, self.film))
         return Prediction(self.project(self.drop(x)).transpose(1, 2))
-
-    def _modulated(self, x: Tensor, context: Mapping[str, Tokens]) -> Tensor:
-        """The hidden layer, changed by the streams it was built for."""
-        if self.contexts is None or self.film is None:
-            return x
-        given = {name: context[name] for name in self.contexts.project if name in context}
-        changed: Tensor = self.film(x, self.contexts(given)) if given else x
-        return changed

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from plait.baselines.ridge import fit_ridge
@@ -16,23 +16,10 @@ from plait.core.seeding import seed_torch
 from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
 from plait.fusion._read_back import aligned
 from plait.nn.attention import check_heads
-from plait.nn.block import Stack
+from plait.nn.block import Stack, StackConfig
 from plait.nn.window_norm import window_scale
 
 ANCHOR, TEXT = "series", "text"
-
-
-class FinalConfig(Config):
-    """Blocks after the fusion; they run with and without text."""
-
-    depth: int = Field(0, ge=0)
-    """Transformer blocks; 0 leaves the stage out."""
-    heads: int = Field(4, ge=1)
-    """Attention heads; they divide the series encoder's width."""
-    hidden: int = Field(128, ge=1)
-    """Width of the feed-forward layers."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """Dropout of the blocks."""
 
 
 class ChimeraConfig(Config):
@@ -45,8 +32,8 @@ class ChimeraConfig(Config):
     """The text leg; left out where the data have no text."""
     fusion: Annotated[Any, PartOf("fusion", usual="latent_gate")] | None = None
     """How text enters the series; unset: latent_gate where there is text, none elsewhere."""
-    final: FinalConfig = FinalConfig()
-    """Blocks after the fusion."""
+    final: StackConfig = StackConfig()
+    """Blocks after the fusion; they run with and without text."""
     head: Annotated[Any, PartOf("heads")] = {"kind": "forecast"}
     """From tokens to the prediction."""
     residual: bool = False
@@ -66,6 +53,10 @@ class ChimeraConfig(Config):
             if part.modality != modality:
                 raise ValueError(f"{leg}.kind: {part.kind!r} encodes {part.modality}, not {modality}")
         return self
+
+    def alone(self) -> "ChimeraConfig":
+        """The same model of the series alone."""
+        return self.model_copy(update={"fusion": self._part("fusion", "none")})
 
     def resolve(self, schema: Schema) -> "ChimeraConfig":
         """The config with the fusion chosen; a fusion asked for where there is one stream is refused."""

@@ -4,12 +4,27 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from plait.core.config import Config
 from plait.core.tokens import Notes, Tokens
 from plait.nn.attention import Attention
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
+
+
+class StackConfig(Config):
+    """Transformer blocks over tokens."""
+
+    depth: int = Field(0, ge=0)
+    """Transformer blocks; 0 leaves the stage out."""
+    heads: int = Field(4, ge=1)
+    """Attention heads; they divide the width of the tokens."""
+    hidden: int = Field(128, ge=1)
+    """Width of the feed-forward layers."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout of the blocks."""
 
 
 class FeedForward(nn.Module):

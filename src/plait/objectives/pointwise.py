@@ -9,20 +9,21 @@ from torch import Tensor
 LossName = Literal["mse", "mae", "huber"]
 
 
-def masked_loss(point: Tensor, y: Tensor, mask: Tensor, kind: LossName) -> tuple[Tensor, Tensor]:
-    """Sum of the pointwise loss over known targets, and their number.
+def pointwise(point: Tensor, y: Tensor, mask: Tensor, kind: LossName) -> Tensor:
+    """The pointwise loss of each target, 0 where it is not known.
 
-    mse: (f - y)^2; mae: |f - y|; huber: delta 1.  Shape: all (b, p, v) -> two scalars.
-    Mask: what a False target holds is never read. Sums are float32 also under half precision.
+    mse: (f - y)^2; mae: |f - y|; huber: delta 1.  Shape: all (b, p, v) -> the same.
+    Mask: what a False target holds is never read. float32 also under half precision.
     """
     error = torch.where(mask, point.float() - y, 0.0)
     if kind == "mse":
-        total = (error**2).sum()
-    elif kind == "mae":
-        total = error.abs().sum()
-    else:
-        total = F.huber_loss(error, torch.zeros_like(error), reduction="sum")
-    return total, mask.sum()
+        return error**2
+    return error.abs() if kind == "mae" else F.huber_loss(error, torch.zeros_like(error), reduction="none")
+
+
+def masked_loss(point: Tensor, y: Tensor, mask: Tensor, kind: LossName) -> tuple[Tensor, Tensor]:
+    """Sum of the pointwise loss over known targets, and their number. Shape: all (b, p, v) -> two scalars."""
+    return pointwise(point, y, mask, kind).sum(), mask.sum()
 
 
 def row_errors(point: Tensor, y: Tensor, mask: Tensor) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
-"""Losses of a target a row as (sum, weight): asymmetric, quantile, a predicted distribution over bins, and classes.
+"""Losses of a number a row as (sum, weight): asymmetric, quantile, and of a predicted distribution over bins.
 
-The symmetric ones, mse, mae and huber, are `pointwise.masked_loss`, for any shape.
+The symmetric ones, mse, mae and huber, are `pointwise.masked_loss`, for any shape; of classes, `classification`.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,24 @@ from torch import Tensor
 from plait.core.errors import ConfigError, DataError
 
 
-def asymmetric_loss(
-    point: Tensor, y: Tensor, mask: Tensor, over: float = 1.0, under: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Sum of the absolute error, each weighted by its sign, and the number of known targets.
+def asymmetric(point: Tensor, y: Tensor, mask: Tensor, over: float = 1.0, under: float = 1.0) -> Tensor:
+    """The absolute error of each target, weighted by its sign; 0 where the target is not known.
 
     over (f - y) where f > y, under (y - f) where f < y; with 1 and 1 it is the mae. Its minimum is the quantile
-    under / (over + under) of y.  Shape: all (b, ...) -> two scalars.  Units: of y.
+    under / (over + under) of y.  Shape: all (b, ...) -> the same.  Units: of y.
     Mask: what a False row holds is never read.  Errors: ConfigError unless both weights are positive.
     """
     if not (over > 0 and under > 0):
         raise ConfigError(f"the weights of over- and under-prediction are positive, not {over:g} and {under:g}")
     error = torch.where(mask, _wide(point) - y, 0.0)
-    return (over * F.relu(error) + under * F.relu(-error)).sum(), mask.sum()
+    return over * F.relu(error) + under * F.relu(-error)
+
+
+def asymmetric_loss(
+    point: Tensor, y: Tensor, mask: Tensor, over: float = 1.0, under: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Sum of `asymmetric` over known targets, and their number. Shape: all (b, ...) -> two scalars."""
+    return asymmetric(point, y, mask, over, under).sum(), mask.sum()
 
 
 def quantile_loss(predicted: Tensor, y: Tensor, mask: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -68,14 +73,14 @@ def cdf_of_bins(logits: Tensor) -> Tensor:
     return torch.where(below, share[..., None, :], 0.0).sum(-1).clamp(max=1.0)
 
 
-def crps_of_bins(logits: Tensor, y: Tensor, mask: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the continuous ranked probability score of a distribution over bins, and the number of known targets.
+def crps(logits: Tensor, y: Tensor, mask: Tensor, thresholds: Tensor) -> Tensor:
+    """The continuous ranked probability score of each distribution over bins; 0 where the target is not known.
 
     sum over j < k of (t_{j+1} - t_j) (F_j - 1[y <= t_j])^2, with F of `cdf_of_bins`. It is the integral of
     (F(t) - 1[y <= t])^2 for the step function F, with y rounded up to the next threshold; for all mass on t_i and
     y = t_j it is abs(t_i - t_j). A y below t_1 or above t_k adds its distance, which has no gradient.
 
-    Shape: logits (b, ..., k), y and mask (b, ...), thresholds (k,) increasing -> two scalars.  Units: of y.
+    Shape: logits (b, ..., k), y and mask (b, ...), thresholds (k,) increasing -> (b, ...).  Units: of y.
     Mask: what a False row holds is never read.  Errors: ConfigError where bins and thresholds are not of one number.
     Source: Matheson & Winkler 1976; Gneiting & Raftery 2007, eq. 20.
     """
@@ -85,7 +90,12 @@ def crps_of_bins(logits: Tensor, y: Tensor, mask: Tensor, thresholds: Tensor) ->
     reached = y[..., None] <= thresholds[:-1]
     inside = (thresholds.diff() * (cdf[..., :-1] - reached.to(cdf)) ** 2).sum(-1)
     outside = F.relu(thresholds[0] - y) + F.relu(y - thresholds[-1])
-    return torch.where(mask, inside + outside, 0.0).sum(), mask.sum()
+    return torch.where(mask, inside + outside, 0.0)
+
+
+def crps_of_bins(logits: Tensor, y: Tensor, mask: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of `crps` over known targets, and their number. Shape: logits (b, ..., k), y (b, ...) -> two scalars."""
+    return crps(logits, y, mask, thresholds).sum(), mask.sum()
 
 
 def quantiles_of_bins(cdf: Tensor, thresholds: Tensor, levels: Sequence[float]) -> Tensor:
@@ -116,37 +126,6 @@ def median_of_bins(cdf: Tensor, thresholds: Tensor) -> Tensor:
     Shape: (b, ..., k) -> (b, ...).  Units: of y.
     """
     return quantiles_of_bins(cdf, thresholds, (0.5,))[..., 0]
-
-
-def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
-    """The weight of each class, n / (classes n_c), so that all classes weigh the same over the training rows.
-
-    Shape: labels (n,) integers of training rows -> (classes,) float32.
-    Errors: DataError for a label that is no class, and for a class without a row.
-    """
-    labels = labels.long()
-    odd = labels[(labels < 0) | (labels >= classes)].unique().tolist()
-    if odd:
-        raise DataError(f"labels {odd} are not among the {classes} classes")
-    counts = torch.bincount(labels, minlength=classes)
-    empty = (counts == 0).nonzero().flatten().tolist()
-    if empty:
-        raise DataError(f"no training row has class {', '.join(map(str, empty))}", fix="split stratified, or drop it")
-    return (len(labels) / (classes * counts.double())).float()
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Sum of -w_c log softmax(logits)_c over rows with a known class c, and the sum of their weights w_c (1 if unset).
-
-    Shape: logits (b, ..., c), labels and mask (b, ...), weights (c,) -> two scalars.  Units: nats.
-    Mask: what a False row holds is never read, also a label that is no class.
-    """
-    labels = torch.where(mask, labels, 0).long()
-    logits = torch.where(mask[..., None], _wide(logits), 0.0)
-    surprise = -logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0]
-    weight = torch.ones_like(surprise) if weights is None else weights.to(surprise)[labels]
-    weight = torch.where(mask, weight, 0.0)
-    return (weight * surprise).sum(), weight.sum()
 
 
 def _wide(x: Tensor) -> Tensor:

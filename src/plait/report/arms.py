@@ -5,7 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plait.report.wording import Row, best_sentence, count, error, headline, reason, says
+from plait.report.wording import (
+    Row,
+    best_sentence,
+    count,
+    error,
+    fold_count,
+    headline,
+    intervals,
+    metric_name,
+    reason,
+    row_name,
+    says,
+)
+
+COLUMN = "column:"
+"""How the name begins of a rival that answers from one column of the data alone."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +72,9 @@ def arm_table(title: str, result: Row) -> Row:
             rows.append(_arm_row(arms[f"{arm['name']}_raw"], result, below=arm))
     weak = sum(row["weak"] for row in rows)
     return scaled(rows, arms.get("anchor", {}).get("mean")) | {
-        "title": title, "unit": result["unit"], "windows": result["windows"], "block": result["block"],
-        "columns": ["seeds", "parameters"], "metric": result["metric"].upper(),
+        "title": title, "unit": result["unit"], "windows": result["windows"], "row_name": row_name(result),
+        "intervals": intervals(result, ", crossed with seeds"),
+        "columns": ["seeds", "parameters"], "metric": metric_name(result["metric"]),
         "weak": "none" if not weak else "all" if weak == len(rows) else "some",
     }  # fmt: skip
 
@@ -70,18 +86,34 @@ def by_error(row: Row) -> tuple[bool, float]:
 
 def _arm_row(arm: Row, result: Row, below: Row | None = None) -> Row:
     name, parameters = arm["name"], arm.get("parameters") or 0
-    tag = "ceiling" if name == "oracle" else "" if parameters else "baseline"
-    if name == result["best_baseline"]["name"]:
-        tag = "best baseline"
+    tag = "ceiling" if name == "oracle" else "" if parameters else _rival_tag(name, result["best_baseline"]["name"])
     meaning = arm.get("meaning", "")
     if below is not None and below["mean"] == arm["mean"]:
         meaning += " (the same here: every seed was kept)"
     return {
-        "name": name, "meaning": meaning, "tag": "" if below else tag,
+        "name": name.removeprefix(COLUMN), "meaning": meaning, "tag": "" if below else tag,
         "below": below is not None, "strong": name == "fused",
         "mean": arm["mean"], "low": arm.get("low"), "high": arm.get("high"), "weak": bool(arm.get("weak")),
         "more": [f"{arm['seeds']}", count(parameters) if parameters else "–"],
     }  # fmt: skip
+
+
+def _rival_tag(name: str, best: str | None) -> str:
+    return "best baseline" if name == best else "column alone" if name.startswith(COLUMN) else "baseline"
+
+
+def best_of(result: Row, metric: str) -> str | None:
+    """The best baseline of a run: the one it names, in older folders the lowest on validation; None without any."""
+    chosen = (result.get("best_baseline") or {}).get("name")
+    if chosen is not None:
+        return str(chosen)
+    known = {name: scores.get(f"val_{metric}") for name, scores in result["baselines"].items()}
+    return min((name for name, value in known.items() if value is not None), key=lambda name: known[name], default=None)
+
+
+def others_of(scores: Row, metric: str) -> list[str]:
+    """The metrics of a run beside its own."""
+    return [name for name in scores if name != metric and not name.endswith(("_low", "_high"))]
 
 
 def scaled(rows: list[Row], mark: float | None) -> Row:
@@ -97,28 +129,33 @@ def scaled(rows: list[Row], mark: float | None) -> Row:
 
 def run_table(result: Row, metric: str, best: str | None) -> Row:
     """One run, its raw form where the two differ, and the baselines, by error."""
-    rival = "mse" if metric == "mae" else "mae"
+    metrics, raw = result["metrics"], result.get("raw") or result["metrics"]
+    others = others_of(metrics["test"], metric)
 
     def row(name: str, meaning: str, test: Row, val: float | None, **more: Any) -> Row:
         return {
             "name": name, "meaning": meaning, "tag": "", "below": False, "strong": False, "weak": False,
             "mean": test.get(metric), "low": test.get(f"{metric}_low"), "high": test.get(f"{metric}_high"),
-            "more": [error(test.get(rival)), error(val)], **more,
+            "more": [*(error(test.get(other)) for other in others), error(val)], **more,
         }  # fmt: skip
 
-    metrics, raw = result["metrics"], result.get("raw") or result["metrics"]
     rows = [row("this run", "the model that was kept", metrics["test"], metrics["val"].get(metric), strong=True)]
     for name, scores in result["baselines"].items():
-        tag = "best baseline" if name == best else "baseline"
-        rows.append(row(name, scores.get("meaning", ""), scores, scores.get(f"val_{metric}"), tag=tag))
+        tag = _rival_tag(name, best)
+        rows.append(
+            row(name.removeprefix(COLUMN), scores.get("meaning", ""), scores, scores.get(f"val_{metric}"), tag=tag)
+        )
     rows.sort(key=by_error)
     if raw != metrics:
         place = next(number for number, each in enumerate(rows) if each["strong"])
         words = "before acceptance, which closed the added path"
         rows.insert(place + 1, row("this run, raw", words, raw["test"], raw["val"].get(metric), below=True))
     return scaled(rows, None) | {
-        "title": "", "unit": result["unit"], "windows": result["windows"]["test"], "block": None, "weak": "none",
-        "columns": [f"test {rival.upper()}", f"validation {metric.upper()}"], "metric": metric.upper(),
+        "title": "", "unit": result["unit"], "windows": result["windows"]["test"], "weak": "none",
+        "row_name": row_name(result),
+        "intervals": intervals(result) if any(row["low"] is not None for row in rows) else "",
+        "columns": [*(f"test {metric_name(other)}" for other in others), f"validation {metric_name(metric)}"],
+        "metric": metric_name(metric),
     }  # fmt: skip
 
 
@@ -164,7 +201,7 @@ def card(title: str, result: Row, found: Row, scale: Scale, seeds: list[int]) ->
         "headline": headline(found),
         "reason": reason(found, result),
         "effects": [row | {"bar": scale.bar(row["value"], row["low"], row["high"])} for row in effects(found, result)],
-        "kept": [(what, _by_seed(made, seeds)) for what, made in decisions.items() if made],
+        "kept": [_kept(what, made, seeds, fold_count(result)) for what, made in decisions.items() if made],
         "best": best_sentence(result["best_baseline"], name),
         "recovery": result.get("recovery"),
         "oracle": next((arm.get("meaning") for arm in result["arms"] if arm["name"] == "oracle"), ""),
@@ -172,9 +209,22 @@ def card(title: str, result: Row, found: Row, scale: Scale, seeds: list[int]) ->
     }
 
 
-def _by_seed(decisions: list[bool], seeds: list[int]) -> list[tuple[int, bool]]:
-    numbers = seeds if len(seeds) == len(decisions) else list(range(len(decisions)))
-    return list(zip(numbers, decisions, strict=True))
+def _kept(what: str, decisions: list[bool], seeds: list[int], folds: int) -> Row:
+    """How often validation kept an arm, in all and by seed; decisions are those of the first seed's folds first."""
+    by_seed = [decisions[start : start + folds] for start in range(0, len(decisions), folds)]
+    numbers = seeds if len(seeds) == len(by_seed) else list(range(len(by_seed)))
+    of = "seeds" if folds == 1 else f"trainings ({len(by_seed)} seed{'s' * (len(by_seed) > 1)} × {folds} folds)"
+    return {
+        "words": f"{what}: {sum(decisions)} of {len(decisions)} {of}",
+        "seeds": [
+            {
+                "mark": "✓" if all(made) else "◐" if any(made) else "○",
+                "words": f"seed {seed}" if folds == 1 else f"seed {seed}: {sum(made)} of {len(made)}",
+                "kept": any(made), "unseen": " kept" if folds > 1 or all(made) else " not kept",
+            }
+            for seed, made in zip(numbers, by_seed, strict=True)
+        ],
+    }  # fmt: skip
 
 
 def change_axis(scale: Scale) -> Row:

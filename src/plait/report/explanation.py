@@ -10,7 +10,21 @@ from plait.report.arms import Scale, change_axis
 from plait.report.figures import Line, time_figure
 from plait.report.finite import finite_json
 from plait.report.shading import Room, shaded_sample
-from plait.report.wording import SPLITS, Row, between, capital, change, count, date, movement, share, tells, than, told
+from plait.report.wording import (
+    SPLITS,
+    Row,
+    between,
+    capital,
+    change,
+    count,
+    date,
+    metric_name,
+    movement,
+    share,
+    tells,
+    than,
+    told,
+)
 
 ORDER = ("test", "val", "train")
 PICKS = {
@@ -68,7 +82,7 @@ def explained(data: Row, room: Room, prefix: str) -> Row:
         "sentence": _faithful_sentence(faithfulness, data.get("no_faithfulness")),
         "checks": _checks(data),
         "maps": _maps(data["maps"]),
-        "what": f"{split} {str(data['metric']).upper()}",
+        "what": f"{split} {metric_name(str(data['metric']))}",
         "contributions": _contributions(data["contributions"]),
         "faithfulness": _faithfulness(faithfulness) if faithfulness else None,
         "time": _time(data["over_time"], prefix),

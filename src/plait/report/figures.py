@@ -1,4 +1,4 @@
-"""The SVG figures of the page: forecasts, curves of a training, weights over time, quality against cost."""
+"""The SVG figures of the page: forecasts, curves of a training, weights over time, predictions over truths, cost."""
 
 import io
 import re
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from plait.report.labels import Box, placed
+from plait.report.wording import metric_name
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -137,11 +138,11 @@ def training_figure(curve: Curve, limits: tuple[float, float] | None, metric: st
         below, above = panels[-1], panels[0]
         if curve.train:
             epochs, losses = zip(*curve.train, strict=True)
-            label = f"train {curve.loss.upper()}"
+            label = f"train {metric_name(curve.loss)}"
             above.plot(epochs, losses, "--", color=COLOURS["muted"], linewidth=1.2, label=label)
         if curve.val:
             epochs, scores = zip(*curve.val, strict=True)
-            label = f"validation {metric.upper()}"
+            label = f"validation {metric_name(metric)}"
             below.plot(epochs, scores, color=COLOURS["forecast"], linewidth=1.7, label=label)
         if curve.best:
             below.plot(*curve.best, "o", color=COLOURS["ink"], markersize=5, fillstyle="none", label="best")
@@ -225,6 +226,48 @@ def cost_figure(points: Sequence["Spot"], mark: float | None, axes_words: tuple[
         _finish(figure, axes)
         _name_points(figure, axes, points, mark)
         return _svg(figure, "cost", words)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The truth of a sample, its prediction, and the ends of its interval where it has one."""
+
+    actual: float
+    prediction: float
+    low: float | None = None
+    high: float | None = None
+
+
+def scatter_figure(
+    pairs: Sequence[Pair], limits: tuple[float, float], unit: str, colour: str, prefix: str, words: str
+) -> Markup:
+    """Predictions over truths, with their intervals as thin lines, and the line on which the two are the same.
+
+    Both axes go over `limits`, so that figures of one page compare.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    room = (limits[1] - limits[0]) * 0.05 or 0.5
+    ends = (limits[0] - room, limits[1] + room)
+    with matplotlib.rc_context({**SETTINGS, "path.simplify": False}):
+        figure = Figure(figsize=(4.7, 4.4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(ends, ends, "--", color=COLOURS["muted"], linewidth=0.9, label="prediction = truth")
+        spans = [(pair.actual, pair.low, pair.high) for pair in pairs if pair.low is not None and pair.high is not None]
+        if spans:
+            # One line with gaps: a figure of a thousand samples stays small.
+            across = [x for actual, _, _ in spans for x in (actual, actual, float("nan"))]
+            up = [y for _, low, high in spans for y in (low, high, float("nan"))]
+            axes.plot(across, up, color=COLOURS[colour], linewidth=0.6, alpha=0.45, label="80 % interval")
+        along, above = [pair.actual for pair in pairs], [pair.prediction for pair in pairs]
+        axes.plot(
+            along, above, "o", color=COLOURS[colour], markersize=3.4, markeredgewidth=0, alpha=0.7, label="sample"
+        )
+        axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"{unit}, truth", ylabel=f"{unit}, prediction")
+        axes.grid(axis="x")
+        _finish(figure, axes)
+        return _svg(figure, prefix, words)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,21 @@ from plait.core.errors import FileError
 from plait.report.arms import Scale, by_error, change_axis, scaled
 from plait.report.figures import Spot, cost_figure
 from plait.report.finite import finite_json
-from plait.report.wording import NOT_KNOWN, Row, between, change, count, error, tells, than, told
+from plait.report.wording import (
+    NOT_KNOWN,
+    Row,
+    between,
+    change,
+    count,
+    error,
+    fold_count,
+    intervals,
+    metric_name,
+    row_name,
+    tells,
+    than,
+    told,
+)
 
 ANCHOR = "anchor alone"
 
@@ -26,12 +40,15 @@ def ranked(data: Row) -> Row:
     """The kinds by error, with their changes, their cost and a figure of the two."""
     kinds = sorted((_flat(each) for each in data["fusions"]), key=by_error)
     anchor = _flat({"kind": ANCHOR, **(data.get("anchor") or {})})
-    metric, default = str(data["metric"]).upper(), str(data["default"])
+    metric, default = metric_name(str(data["metric"])), str(data["default"])
     return {
         "kind": "fusions",
         "recipe": data.get("recipe"),
         "metric": metric,
         "modality": "the modality",
+        "row_name": row_name(data),
+        "folds": fold_count(data),
+        "caveats": [str(words) for words in data.get("caveats") or []],
         "default": default,
         "headline": _headline(kinds, metric),
         "lead": _lead(kinds, default, metric),
@@ -42,8 +59,6 @@ def ranked(data: Row) -> Row:
         "costs": [_cost(each, default) for each in kinds] + [_cost(anchor, default)],
         "quality": _quality(kinds, anchor, metric),
         "left_out": [{name: str(each.get(name) or "") for name in ("kind", "reason")} for each in data["left_out"]],
-        "forecasts": None,
-        "curves": [],
     }
 
 
@@ -95,8 +110,9 @@ def _errors(kinds: list[Row], anchor: Row, data: Row, default: str) -> Row:
         if each is not anchor or anchor["mean"] is not None
     ]  # fmt: skip
     return scaled(rows, anchor["mean"]) | {
-        "title": "", "unit": data["unit"], "windows": data["windows"], "block": data.get("block"),
-        "columns": [], "metric": str(data["metric"]).upper(), "weak": "none", "first": "fusion",
+        "title": "", "unit": data["unit"], "windows": data["windows"], "row_name": row_name(data),
+        "intervals": intervals(data, ", crossed with seeds"),
+        "columns": [], "metric": metric_name(str(data["metric"])), "weak": "none", "first": "fusion",
     }  # fmt: skip
 
 

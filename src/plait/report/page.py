@@ -1,19 +1,42 @@
 """The report: one self-contained HTML page from a run folder or a comparison folder."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from plait.core.errors import FileError, suggest
 from plait.core.files import write_file
-from plait.report.arms import Scale, arm_table, card, change_axis, effects, run_table
+from plait.report.arms import Scale, arm_table, best_of, card, change_axis, effects, run_table
 from plait.report.explanation import explanations
 from plait.report.figures import Curve, forecast_figure, training_figure
 from plait.report.finite import finite, finite_json
 from plait.report.fusions import fusion_page
-from plait.report.wording import SPLITS, Row, amount, change, count, date, error, headline, run_lead, share
+from plait.report.samples import predictions
+from plait.report.splits import split_table
+from plait.report.trainings import caveats, of_first_seed, trainings
+from plait.report.wording import (
+    Row,
+    amount,
+    capital,
+    change,
+    count,
+    date,
+    error,
+    fold_count,
+    headline,
+    metric_name,
+    not_kept,
+    row_name,
+    run_lead,
+    share,
+)
+
+BARE: Row = {
+    "recipe": None, "caveats": [], "folds": 1, "row_name": "windows", "forecasts": None, "predictions": None,
+    "explained": [], "curves": [],
+}  # fmt: skip
+"""What a page has unless its folder holds more."""
 
 
 def write_report(folder: Path) -> Path:
@@ -22,12 +45,13 @@ def write_report(folder: Path) -> Path:
     if (folder / "compare.json").is_file():
         page = _comparison(folder)
     elif (folder / "fusions.json").is_file():
-        page = fusion_page(folder / "fusions.json") | {"name": folder.resolve().name, "explained": []}
+        page = fusion_page(folder / "fusions.json") | {"name": folder.resolve().name}
+        page["caveats"] = page["caveats"] or caveats(of_first_seed(folder, page["default"]))
     else:
         page = _run(folder)
     path = folder / "report.html"
     # A lone surrogate, which JSON can hold and UTF-8 can not, becomes a question mark.
-    write_file(path, _render(page | _settings(folder)).encode("utf-8", "replace"))
+    write_file(path, _render(BARE | page | _settings(folder)).encode("utf-8", "replace"))
     return path
 
 
@@ -50,31 +74,49 @@ def _comparison(folder: Path) -> Row:
     compared = [("", result, folder)] + ([("Control", control, folder / "control")] if control else [])
     pairs = [row for _, each, _ in compared for found in each["verdicts"] for row in effects(found, each)]
     scale = Scale.over([row[end] for row in pairs for end in ("value", "low", "high")], least=0.05)
-    first = {
-        arm: folder / "arms" / f"{arm}-seed{(_seeds(folder, arm) or [0])[0]}" for arm in ("fused", "anchor", "placebo")
-    }
+    first = {arm: of_first_seed(folder, arm) for arm in ("fused", "anchor", "placebo")}
+    runs, anchors = ([each.folder for each in first[arm]] for arm in ("fused", "anchor"))
     modality = " and ".join(found["modality"] for found in result["verdicts"])
+    curves = {f"with {modality}": first["fused"][:1], f"with shuffled {modality}": first["placebo"][:1]}
     return {
         "kind": "comparison",
         "name": folder.resolve().name,
         "recipe": result.get("recipe"),
         "headline": " ".join(headline(found) for found in result["verdicts"]),
-        "metric": result["metric"].upper(),
+        "caveats": [str(words) for words in result.get("caveats") or []] or caveats(first["fused"]),
+        "folds": fold_count(result),
+        "row_name": row_name(result),
+        "metric": metric_name(result["metric"]),
         "modality": modality,
         "cards": [
-            card(title, each, found, scale, _seeds(place, "fused"))
+            card(title, each, found, scale, each.get("seeds") or _seeds(place))
             for title, each, place in compared
             for found in each["verdicts"]
         ],
         "axis": change_axis(scale),
         "tables": [arm_table(title, each) for title, each, _ in compared],
-        "forecasts": _forecasts(first["fused"], first["anchor"]),
-        "explained": explanations(first["fused"]),
-        "explained_seed": first["fused"].name.rpartition("seed")[2],
-        "curves": _curves(
-            {f"with {modality}": first["fused"], f"with shuffled {modality}": first["placebo"]}, result["metric"]
+        "forecasts": _said(_forecasts(runs, anchors), runs, modality, "forecast is that"),
+        "predictions": _said(
+            predictions(runs, anchors, (f"with {modality}", "anchor alone")), runs, modality, "predictions are those"
         ),
+        "explained": explanations(runs[0]) if runs else [],
+        "explained_run": first["fused"][0].words if runs else "",
+        "curves": _curves({name: each.folder for name, found in curves.items() for each in found}, result["metric"]),
     }
+
+
+def _seeds(folder: Path) -> list[int]:
+    """The seeds that the modality's arm was trained with."""
+    return sorted({each.seed for each in trainings(folder, "fused")})
+
+
+def _said(drawn: Row | None, runs: Sequence[Path], modality: str, made: str) -> Row | None:
+    """The same with its seed, and with what is drawn there of the anchor alone, as validation chose."""
+    if drawn is None:
+        return None
+    metrics = [finite_json(run / "metrics.json", optional=True) or {} for run in runs]
+    rejected = sum(each.get("accepted") is False for each in metrics)
+    return drawn | {"seed": metrics[0].get("seed"), "rejected": not_kept(modality, rejected, len(runs), made)}
 
 
 def _run(folder: Path) -> Row:
@@ -82,22 +124,25 @@ def _run(folder: Path) -> Row:
         raise _no_report(folder)
     result = finite_json(folder / "metrics.json")
     test = result["metrics"]["test"]
-    metric = next((name.removesuffix("_low") for name in test if name.endswith("_low")), next(iter(test)))
-    best = min(
-        (name for name, scores in result["baselines"].items() if scores.get(f"val_{metric}") is not None),
-        key=lambda name: result["baselines"][name][f"val_{metric}"], default=None,
-    )  # fmt: skip
+    interval = next((name.removesuffix("_low") for name in test if name.endswith("_low")), next(iter(test)))
+    metric = result.get("metric") or interval
+    best = best_of(result, metric)
+    added = str(result.get("modality") or "the added modality")
     return {
         "kind": "run",
         "name": folder.resolve().name,
         "recipe": result["recipe"],
-        "headline": f"Test {metric.upper()} {error(test[metric])}",
+        "headline": f"Test {metric_name(metric)} {error(test[metric])}",
+        "caveats": [str(words) for words in result.get("caveats") or []],
         "lead": run_lead(result, metric, best),
-        "metric": metric.upper(),
+        "row_name": row_name(result),
+        "metric": metric_name(metric),
+        "added": f"{capital(added)} {'were' if ' and ' in added else 'was'}",
         "accepted": result.get("accepted"),
         "acceptance": result.get("acceptance"),
         "tables": [run_table(result, metric, best)],
-        "forecasts": _forecasts(folder, None),
+        "forecasts": _forecasts([folder], []),
+        "predictions": predictions([folder], [], ("this run", "")),
         "explained": explanations(folder),
         "curves": _curves({"this run": folder}, metric),
     }
@@ -118,35 +163,34 @@ def _no_report(folder: Path) -> FileError:
     return FileError(what, where=str(folder), fix="give the folder that plait train, plait compare or plait demo wrote")
 
 
-def _seeds(folder: Path, arm: str) -> list[int]:
-    """The seeds an arm was trained with."""
-    found = [re.fullmatch(rf"{re.escape(arm)}-seed(\d+)", path.name) for path in (folder / "arms").glob(f"{arm}-seed*")]
-    return sorted(int(match[1]) for match in found if match)
-
-
-def _forecasts(run: Path, anchor: Path | None) -> Row | None:
-    """A figure each sampled window of a run, with what its origin could read."""
-    page = finite_json(run / "page.json", optional=True)
-    if not page or page.get("kind") != "forecasts":
+def _forecasts(runs: Sequence[Path], anchors: Sequence[Path]) -> Row | None:
+    """A figure each sampled window of some runs, with what its origin could read."""
+    pages = [(run, finite_json(run / "page.json", optional=True)) for run in runs]
+    pages = [(run, page) for run, page in pages if page and page.get("kind") == "forecasts"]
+    if not pages:
         return None
-    rivals = (finite_json(anchor / "page.json", optional=True) or {}).get("samples", []) if anchor else []
+    rivals = [
+        sample
+        for anchor in anchors
+        for sample in (finite_json(anchor / "page.json", optional=True) or {}).get("samples", [])
+    ]
     beside = {(sample["origin"], sample["variate"]): sample["forecast"] for sample in rivals}
-    try:
-        windows = [
-            _window(sample, beside.get((sample["origin"], sample["variate"])), f"w{number}")
-            for number, sample in enumerate(page["samples"])
-        ]
-    except (KeyError, IndexError, TypeError, ValueError) as fault:
-        raise FileError(
-            f"holds no page data: {fault!r}", where=str(run / "page.json"), fix="train this run again"
-        ) from None
-    metrics = finite_json(run / "metrics.json", optional=True) or {}
+    windows: list[Row] = []
+    for run, page in pages:
+        try:
+            for sample in page["samples"]:
+                rival = beside.get((sample["origin"], sample["variate"]))
+                windows.append(_window(sample, rival, f"w{len(windows)}"))
+        except (KeyError, IndexError, TypeError, ValueError) as fault:
+            raise FileError(
+                f"holds no page data: {fault!r}", where=str(run / "page.json"), fix="train this run again"
+            ) from None
     return {
-        "title": page.get("title") or "Forecasts",
+        "title": pages[0][1].get("title") or "Forecasts",
         "windows": windows,
         "texts": any(window["texts"] for window in windows),
-        "rejected": anchor is not None and metrics.get("accepted") is False,
-        "seed": metrics.get("seed"),
+        "rejected": "",
+        "seed": None,
     }
 
 
@@ -183,7 +227,8 @@ def _curves(runs: Mapping[str, Path], metric: str) -> list[Row]:
         assert curve.best is not None
         epoch, value = curve.best
         last = curve.stages[-1]["end"]
-        words = f"Line chart of the training of {name}: {last} epochs, lowest validation {metric} {error(value)}."
+        lowest = f"lowest validation {metric_name(metric)} {error(value)}"
+        words = f"Line chart of the training of {name}: {last} epochs, {lowest}."
         made.append({
             "name": name, "stages": curve.stages, "epoch": epoch, "value": value, "last": last,
             "figure": training_figure(curve, limits, metric, f"t{number}", words),
@@ -205,14 +250,15 @@ def _curve(path: Path) -> Curve:
 
 def _settings(folder: Path) -> Row:
     """Configuration, splits, findings and environment, as far as they lie in the folder."""
-    runs = [folder, *sorted((folder / "arms").glob("fused-seed*")), *sorted((folder / "arms").glob("*-seed*"))]
+    runs = [folder, *sorted((folder / "arms").glob("fused-*")), *sorted((folder / "arms").glob("*-seed*"))]
     splits = next((run / "splits.json" for run in runs if (run / "splits.json").is_file()), None)
+    found = finite_json(splits) if splits else None
     config = folder / "config.yaml"
     facts = finite_json(folder / "environment.json", optional=True) or {}
     return {
-        "splits": finite_json(splits) if splits else None,
+        "splits": split_table(found["splits"]) if found else None,
+        "findings": found.get("findings") if found else [],
         "audit": finite_json(folder / "audit.json", optional=True),
-        "split_names": SPLITS,
         "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
         "packages": facts.pop("packages", {}),
         "environment": facts,

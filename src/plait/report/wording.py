@@ -53,6 +53,11 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
+def quantity(value: float | None) -> str:
+    """The same of a number that may be negative or not known."""
+    return "not known" if value is None else "0" if value == 0 else amount(value).replace("-", "−")
+
+
 def weight(value: float | None) -> str:
     """A weight of attention, between 0 and 1."""
     if value is None:
@@ -82,6 +87,48 @@ def date(text: str) -> str:
     return day if (moment.hour, moment.minute, moment.second) == (0, 0, 0) else f"{day} {moment:%H:%M}"
 
 
+def metric_name(name: str) -> str:
+    """A metric as people write it: a short name is an abbreviation."""
+    return name.upper() if len(name) <= 4 else name.replace("_", " ")
+
+
+def row_name(result: Row) -> str:
+    """What the rows of a result are; what was written before there were others is of windows."""
+    return str(result.get("row_name") or "windows")
+
+
+def fold_count(result: Row) -> int:
+    """How many folds a comparison has; 1 where its config's own splits are used."""
+    return int(result.get("folds") or 1)
+
+
+def drawn(result: Row) -> str:
+    """What the bootstrap of a result draws."""
+    block = result.get("block")
+    return str(result.get("drawn") or (f"blocks of {block} origins" if block else "blocks of origins"))
+
+
+def intervals(result: Row, crossed: str = "") -> str:
+    """What the intervals of a table are, or why there are none; and how often each row is tested."""
+    words = f"Lines are 95\u00a0% intervals: bootstrap of {drawn(result)}{crossed}."
+    if result.get("lacking"):
+        words = f"There is not enough data for intervals: {result['lacking']}."
+    folds = fold_count(result)
+    if folds == 1:
+        return words
+    return f"{words} Of {folds} folds each is tested once, by a training that held it out."
+
+
+def not_kept(modality: str, rejected: int, folds: int, made: str) -> str:
+    """That what is drawn is the anchor's where validation did not keep the modality."""
+    if not rejected:
+        return ""
+    if folds == 1:
+        return f"Validation did not keep {modality} in this seed, so the {made} of the anchor alone."
+    where = f"in {rejected} of {folds} folds of this seed"
+    return f"Validation did not keep {modality} {where}: there the {made} of the anchor alone."
+
+
 def headline(found: Row) -> str:
     """The verdict in a few words."""
     name = capital(found["modality"])
@@ -99,16 +146,13 @@ def capital(text: str) -> str:
 
 def reason(found: Row, result: Row) -> str:
     """Why the verdict is what it is, in plain words."""
-    name, metric, value = found["modality"], result["metric"].upper(), found["effect"]
+    name, metric, value = found["modality"], metric_name(result["metric"]), found["effect"]
     if found["helps"] is None:
-        need = 4 * result["block"]
-        return (
-            f"There are {result['windows']} test windows, and an interval needs {need}: 4 blocks of {result['block']}"
-            f" origins. As far as they go, the test {metric} with {name} is {than(value)} without it."
-        )
+        return f"{_few(result)} As far as they go, the test {metric} with {name} is {than(value)} without it."
     if not found["helps"] and found.get("accepted") and not any(found["accepted"]):
+        each = "seed" if fold_count(result) == 1 else "training"
         return (
-            f"Validation kept {name} in no seed, so the model is the anchor alone and its test error stays as it was."
+            f"Validation kept {name} in no {each}, so the model is the anchor alone and its test error stays as it was."
         )
     span = f"95\u00a0% interval {change(found['low'])} to {change(found['high'])}"
     seen = f"With {name}, the test {metric} is {than(value)} without it ({span})"
@@ -126,6 +170,14 @@ def reason(found: Row, result: Row) -> str:
         f"{seen}, but against shuffled {name} no gain is shown"
         f" ({change(placebo['value'])}, {change(placebo['low'])} to {change(placebo['high'])})."
     )
+
+
+def _few(result: Row) -> str:
+    """That there are too few test rows for an interval, and why."""
+    have = f"There are {count(result['windows'])} test {row_name(result)}"
+    if result.get("lacking"):
+        return f"{have}, too few for an interval: {result['lacking']}."
+    return f"{have}, and an interval needs {4 * result['block']}: 4 blocks of {result['block']} origins."
 
 
 def than(value: float | None) -> str:
@@ -174,10 +226,10 @@ def run_lead(result: Row, metric: str, best: str | None) -> str:
         if low is None
         else f"95\u00a0% interval {error(low)} to {error(high)}"
     )
-    words = f"{capital(span)}, over {count(result['windows']['test'])} test windows, {result['unit']}."
-    if best is None or not result["baselines"][best].get(metric):
+    words = f"{capital(span)}, over {count(result['windows']['test'])} test {row_name(result)}, {result['unit']}."
+    rival = result["baselines"].get(best, {}).get(metric)
+    if not rival:
         return words
-    rival = result["baselines"][best][metric]
     ahead = than(test[metric] / rival - 1)
     words += f" That is {ahead} the best baseline, {best} ({error(rival)}, chosen on validation)"
     against = result.get("best_baseline") or {}

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from plait.core.kinds import config_class
 from plait.core.schema import Schema
 from plait.objectives.bootstrap import Bootstrap, RowScores, Scores, Units
 from plait.runs.assemble import build_model
@@ -53,8 +52,7 @@ def ends_in_series_stage(training: TrainingConfig, anchor: str, parameters: Iter
 
 def without_fusion(config: RunConfig) -> RunConfig:
     """The config of the anchor alone."""
-    none = config.model.model_copy(update={"fusion": config_class("fusion", "none")()})
-    return config.model_copy(update={"model": none})
+    return config.model_copy(update={"model": config.model.alone()})
 
 
 def closed(config: RunConfig, schema: Schema, weights: Weights, device: Any) -> tuple[RunConfig, nn.Module]:

@@ -37,10 +37,13 @@ def check_encoder(
     - graphs, which cost seconds and are left out with `graphs=False`: `torch.export` with a dynamic batch and
       `torch.compile(fullgraph=True, backend="aot_eager")` agree.
 
-    The class variable `modality` of the config names the stream of `schema` that is encoded. The anchor is a series:
-    `values` and `mask` (b, t, v), `marks` (b, t, k), `prior` (b, p, v), `season` (b,). Any other is a stream of
-    vectors: `values` (b, m, e), `mask` and `age` (b, m), of which `schema.grouped` says how many are pooled into one.
-    For other inputs give `fields(rows, generator)`, which returns them with a `mask`.
+    The class variable `modality` of the config names the stream of `schema` that is encoded; unset, the schema is
+    `schema_of(config)`. `asv` are rows of a feature table: `values`, `mask`, `counts` (b, s); the encoder returns a
+    token each, or one a sample. `metadata` are columns: `values` codes, `numbers`, `mask` (b, k). Any other anchor is
+    a series: `values` and `mask` (b, t, v), `marks` (b, t, k), `prior` (b, p, v), `season` (b,). Any other stream is
+    of vectors: `values` (b, m, e), `mask` and `age` (b, m), of which `schema.grouped` says how many are pooled into
+    one. For other inputs give `fields(rows, generator)`, which returns them with a `mask`. A part with `fill` is
+    filled with random tables after it is built.
 
     Tolerances, relative to max(1, |y|): 1e-5, and 1e-6 for the rows that a change does not concern; in other dtypes
     than float32 both are 2e-2. What is said to be exact or bit for bit is compared by `torch.equal` in every dtype.
@@ -50,7 +53,7 @@ def check_encoder(
     >>> from plait.encoders.linear import LinearConfig
     >>> check_encoder(LinearConfig(dim=7))
     """
-    case = EncoderCase(config, schema or series_schema(), dtype, device, fields)
+    case = EncoderCase(config, schema or schema_of(config), dtype, device, fields)
     hold(case, (shapes, *EVERY_PART))
     hold(case, ENCODER)
     hold(case, GRAPHS if graphs else ())
@@ -62,6 +65,20 @@ def series_schema() -> Schema:
         "series", {"series": 5, "text": 17}, tuple("abcde"), lookback=11, horizon=13, marks=2, seasons=19,
         stream_tokens={"text": 7},
     )  # fmt: skip
+
+
+def sample_schema() -> Schema:
+    """A table of 31 features with two blocks and 11 letters; three columns of categories and two of numbers."""
+    columns = {"site": 3, "ph": 0, "season": 5, "age": 0, "study": 2}
+    return Schema(
+        "asv", {"asv": 8, "metadata": len(columns)}, features=31, blocks={"kmers": 5, "tree": 3}, letters=11,
+        columns=columns, outputs=1, bins=7,
+    )  # fmt: skip
+
+
+def schema_of(config: Config) -> Schema:
+    """The schema an encoder is checked with, by its modality."""
+    return sample_schema() if getattr(config, "modality", "") in ("asv", "metadata") else series_schema()
 
 
 class EncoderCase(Case):
@@ -82,8 +99,8 @@ class EncoderCase(Case):
 
     @property
     def series(self) -> bool:
-        """Whether the encoder reads a series, and not a stream of vectors."""
-        return self.modality == self.schema.anchor
+        """Whether the encoder reads a series, and neither a stream of vectors nor a sample."""
+        return self.modality == self.schema.anchor and self.modality not in SAMPLES
 
     @property
     def modality(self) -> str:
@@ -102,9 +119,19 @@ class EncoderCase(Case):
             inputs = self.fields(rows, maker)
         elif self.series:
             inputs = series_fields(self.schema, rows, maker)
+        elif self.modality in SAMPLES:
+            inputs = SAMPLES[self.modality](self.schema, rows, maker)
         else:
             inputs = vector_fields(self.schema, self.modality, rows, maker)
         return self.finish(inputs)
+
+    def build(self, config: Config | None = None, seed: int = 0) -> nn.Module:
+        """The part at its initialisation, in evaluation mode; its tables differ by the seed, as its weights do."""
+        module = super().build(config, seed)
+        fill: Callable[[Tensors], None] | None = getattr(module, "fill", None)
+        if fill is not None:
+            fill(random_tables(self.schema, seed))
+        return module
 
     def run(self, module: nn.Module, inputs: Tensors) -> Tensors:
         """The tokens as `x` and `mask`."""
@@ -112,14 +139,24 @@ class EncoderCase(Case):
         return {"x": x, "mask": mask}
 
     def masks(self, inputs: Tensors) -> dict[str, str]:
-        """`mask` tells of `values`, and in a stream of vectors of every float that has one value a token."""
+        """`mask` tells of `values`, and in a stream of vectors or a sample of every float with one value a token."""
         mask = inputs["mask"]
         alike = [
             name
             for name, tensor in inputs.items()
-            if tensor.is_floating_point() and (name == "values" or (mask.dim() == 2 and tensor.shape == mask.shape))
+            if (name == "values" and (tensor.is_floating_point() or self.modality in SAMPLES))
+            or (tensor.is_floating_point() and mask.dim() == 2 and tensor.shape == mask.shape)
         ]
         return dict.fromkeys(alike, "mask")
+
+    def poisoned(self, inputs: Tensors, value: float) -> Tensors:
+        """The inputs with their absent content replaced; a row number or a code, which can't be NaN, by one that is far
+        out of range.
+        """
+        found = super().poisoned({n: t for n, t in inputs.items() if t.is_floating_point() or n == "mask"}, value)
+        far = int(1e12 if value > 0 else -1e12 if value != 0 else 0)
+        codes = {n: put(inputs[n], inputs[m], far) for n, m in self.masks(inputs).items() if n not in found}
+        return {**inputs, **found, **codes}
 
     def seen(self, outputs: Tensors) -> Tensors:
         """The tokens with 0 for absent ones, and the mask."""
@@ -154,10 +191,51 @@ def vector_fields(schema: Schema, stream: str, rows: int, maker: torch.Generator
     return {"values": values, "mask": mask, "age": age.repeat_interleave(group, dim=1)}
 
 
+def asv_fields(schema: Schema, rows: int, maker: torch.Generator) -> Tensors:
+    """Rows of a feature table with counts; rows share features, row 0 is full, the others lack some."""
+    count = 7
+    values = torch.stack([torch.randperm(schema.features, generator=maker)[:count].sort().values for _ in range(rows)])
+    mask = torch.rand(rows, count, generator=maker) < 0.7
+    mask[1:, -1], mask[0], mask[:, 0] = False, True, True
+    counts = torch.randint(1, 53, (rows, count), generator=maker).float()
+    return {"values": torch.where(mask, values, 0), "mask": mask, "counts": torch.where(mask, counts, 0.0)}
+
+
+def metadata_fields(schema: Schema, rows: int, maker: torch.Generator) -> Tensors:
+    """Codes of the columns of categories, numbers of the others; row 0 is full, the others lack some."""
+    sizes = torch.tensor(list(schema.columns.values()))
+    mask = torch.rand(rows, len(sizes), generator=maker) < 0.7
+    mask[1:, -1], mask[0], mask[:, 0] = False, True, True
+    codes = (torch.rand(rows, len(sizes), generator=maker) * sizes).long()
+    numbers = torch.where(sizes > 0, 0.0, torch.randn(rows, len(sizes), generator=maker))
+    return {"values": torch.where(mask, codes, 0), "numbers": torch.where(mask, numbers, 0.0), "mask": mask}
+
+
+SAMPLES = {"asv": asv_fields, "metadata": metadata_fields}
+"""How the fields of each modality of samples are drawn."""
+
+
+def random_tables(schema: Schema, seed: int) -> Tensors:
+    """What a part of a run of samples is filled with: blocks, letters with padding (two features have the same), the
+    training mean of the CLR, increasing thresholds.
+    """
+    maker = torch.Generator().manual_seed(seed)
+    letters = torch.randint(1, 6, (schema.features, schema.letters), generator=maker).to(torch.uint8)
+    lengths = torch.randint(schema.letters // 2, schema.letters + 1, (schema.features, 1), generator=maker)
+    letters = torch.where(torch.arange(schema.letters) < lengths, letters, 0).to(torch.uint8)
+    letters[schema.features // 2 :][:1] = letters[:1]
+    return {
+        "blocks": torch.randn(schema.features, sum(schema.blocks.values()), generator=maker),
+        "letters": letters,
+        "clr_mean": torch.randn(schema.features, generator=maker),
+        "thresholds": torch.rand(schema.bins, generator=maker).cumsum(0),
+    }
+
+
 @law
 def shapes(case: EncoderCase) -> None:
-    """Tokens (b, n, dim) with a bool mask (b, n): a variate is present if a step is, a vector if its mask says so, a
-    group of vectors that are pooled if one of them is.
+    """Tokens (b, n, dim) with a bool mask (b, n): a variate is present if a step is, a vector, ASV or column if its
+    mask says so, a group of vectors that are pooled, or the one token of a sample, if one of them is.
     """
     module, inputs = case.build(), case.sample()
     out = case.run(module, inputs)
@@ -167,7 +245,9 @@ def shapes(case: EncoderCase) -> None:
     require(list(x.shape) == expected and mask.dim() == 2, f"x {list(x.shape)} is not (b, n, dim) = {expected}")
     if case.fields is None:
         given = inputs["mask"].any(dim=1) if case.series else inputs["mask"].unflatten(1, (-1, case.group)).any(dim=-1)
-        require(torch.equal(mask, given), "the mask does not say which variates or vectors are present")
+        if case.modality == "asv" and mask.shape[1] == 1:
+            given = given.any(dim=1, keepdim=True)
+        require(torch.equal(mask, given), "the mask does not say which variates, vectors, ASVs or columns are present")
 
 
 @law
@@ -180,8 +260,10 @@ def all_absent_is_masked(case: EncoderCase) -> None:
 
 @law
 def padding_amount_changes_nothing(case: EncoderCase) -> None:
-    """Three more absent vectors, or groups of them, at the end of a stream leave the present tokens as they were."""
-    if case.series or case.fields is not None:
+    """Three more absent vectors or ASVs, or groups of them, at the end of a stream leave the present tokens as they
+    were.
+    """
+    if case.series or case.fields is not None or case.modality == "metadata":
         return
     module, inputs = case.trained(), case.sample()
     more = 3 * case.group

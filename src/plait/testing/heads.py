@@ -1,10 +1,10 @@
 """What every head is held to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from plait.core.config import Config
 from plait.core.schema import Schema
@@ -25,8 +25,8 @@ def check_head(
 
     `config` is a `Config` with `kind` and `build(schema)`, which returns `forward(Tokens, {name: Tokens}) ->
     Prediction`. The tokens are one a variate, as wide as the anchor of `schema`; the context streams may be absent or
-    left out. Every law is a function of this module or of `laws` and `graphs` beside it, and its docstring says what
-    it holds:
+    left out. A head with a method `fill(tables)` is given `head_tables` once it is built. Every law is a function of
+    this module or of `laws` and `graphs` beside it, and its docstring says what it holds:
 
     - types: every output batch first, finite and of the inputs' dtype and device; config and `state_dict` round
       trips; every parameter learns one step after the start;
@@ -51,16 +51,42 @@ def check_head(
 
 
 def head_schema() -> Schema:
-    """Tokens of width 19 for five variates, 13 steps ahead, and a text stream of width 17."""
+    """Tokens of width 19 for five variates, and a text stream of width 17; 13 steps ahead, 11 outputs, 7 bins."""
     return Schema(
-        "series", {"series": 19, "text": 17}, tuple("abcde"), lookback=11, horizon=13, stream_tokens={"text": 7}
+        "series",
+        {"series": 19, "text": 17},
+        tuple("abcde"),
+        lookback=11,
+        horizon=13,
+        stream_tokens={"text": 7},
+        outputs=11,
+        bins=7,
     )
+
+
+def head_tables(schema: Schema, seed: int = 0) -> Tensors:
+    """What a head is filled with: random `thresholds` (bins,) that increase."""
+    steps = 0.1 + torch.rand(schema.bins, generator=torch.Generator().manual_seed(seed))
+    return {"thresholds": steps.cumsum(0) - schema.bins / 3}
+
+
+def prediction_tensors(prediction: Prediction) -> Tensors:
+    """The tensors of a prediction in one dict: `point`, and each part as `parts.<name>`."""
+    return {"point": prediction.point, **{f"parts.{name}": part for name, part in prediction.parts.items()}}
 
 
 class HeadCase(Case):
     """A head over fused tokens; the inputs are `<stream>` and `<stream>_mask`, the anchor's are the fused ones."""
 
     room: ClassVar[str] = "head"
+
+    def build(self, config: Config | None = None, seed: int = 0) -> nn.Module:
+        """The head, filled; another seed has other tables, so that a `state_dict` must bring them."""
+        module = super().build(config, seed)
+        fill: Callable[[Mapping[str, Tensor]], None] | None = getattr(module, "fill", None)
+        if fill is not None:
+            fill(head_tables(self.schema, seed))
+        return module
 
     def sample(self, rows: int = 3, seed: int = 0) -> Tensors:
         """Random tokens: row 0 is full, the others lack some."""
@@ -79,7 +105,7 @@ class HeadCase(Case):
         """The tensors of the prediction by name."""
         streams = {n: Tokens(inputs[n], inputs[f"{n}_mask"]) for n in inputs if n in self.schema.streams}
         prediction: Prediction = module(streams.pop(self.schema.anchor), streams)
-        return {name: tensor for name, tensor in prediction._asdict().items() if tensor is not None}
+        return prediction_tensors(prediction)
 
     def masks(self, inputs: Tensors) -> dict[str, str]:
         """Each stream's own."""

@@ -26,6 +26,7 @@ from plait.testing.case import (
 )
 from plait.testing.encoders import Fields, series_fields, series_schema, vector_fields
 from plait.testing.graphs import GRAPHS
+from plait.testing.heads import prediction_tensors
 from plait.testing.laws import EVERY_PART
 
 
@@ -109,7 +110,7 @@ class ModelCase(Case):
         output = cast(Model, module)(Batch(inputs, {}, {}), explain=notes is not None and notes.explain)
         if notes is not None:
             notes.maps |= output.maps
-        found = {name: tensor for name, tensor in output.prediction._asdict().items() if tensor is not None}
+        found = prediction_tensors(output.prediction)
         return found | {f"loss {n} {w}": t for n, pair in output.losses.items() for w, t in enumerate(pair)}
 
     def losses(self, module: nn.Module, inputs: Tensors, explain: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
@@ -185,9 +186,9 @@ def forward_reads_inputs_alone(case: ModelCase) -> None:
     """Targets and `info` never reach the prediction."""
     module, inputs = case.trained(), case.sample()
     junk = {name: torch.full((3, 5), float("nan"), device=case.device) for name in ("y", "mask", "row")}
-    got = cast(Model, module)(Batch(inputs, junk, junk)).prediction._asdict()
+    got = prediction_tensors(cast(Model, module)(Batch(inputs, junk, junk)).prediction)
     want = case.seen(case.run(module, inputs))
-    require_equal({name: got[name] for name in want}, want, "with targets and info, against without")
+    require_equal(got, want, "with targets and info, against without")
 
 
 @law

@@ -117,7 +117,8 @@ class SeriesConfig(Config):
         """
         source: Any = self
         if not hasattr(self, "of_frames"):
-            source = config_class("data.sources", "csv")(path="", text=self.text, **self.new_table)
+            csv: Any = config_class("data.sources", "csv")
+            source = csv(path="", text=self.text, **self.new_table)
         if texts is not None and fitted.left_out:
             print(f"the run left out the texts of {', '.join(fitted.left_out)}: give the others alone", file=sys.stderr)
         if texts is None and schema.contexts and "text" in reads:
