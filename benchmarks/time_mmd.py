@@ -19,7 +19,6 @@ from plait.data.windows import ForecastData
 from plait.evaluation.compare import Comparison, Plan
 from plait.runs.folder import environment, write_start
 from plait.runs.recipe import load_recipe, resolve
-from plait.runs.scores import baseline_scores
 from plait.tasks.forecast import ForecastTask
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,7 +102,7 @@ def reference_rows(data: Path) -> list[str]:
         wanted = [line for line in lines if line["domain"] == name and line["horizon"] != "mean"]
         for horizon in sorted({int(line["horizon"]) for line in wanted}):
             windows = ForecastData(table, config.model_copy(update={"horizon": horizon}), text=False)
-            scores = baseline_scores(task, windows)
+            scores = task.rivals(windows)
             for line in (line for line in wanted if int(line["horizon"]) == horizon):
                 got = task.metrics(scores[line["baseline"]]["test"])
                 for metric in ("mse", "mae"):

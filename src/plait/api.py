@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from plait.core.console import say
 from plait.core.errors import ConfigError, suggest
 from plait.core.files import write_file
 from plait.core.schema import SPLITS
@@ -15,7 +16,8 @@ from plait.report.page import write_report
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit as fit_run
 from plait.runs.folder import new_folder, new_or_nothing, write_start
-from plait.runs.recipe import load_recipe, resolve
+from plait.runs.old_flags import renewed
+from plait.runs.recipe import load_recipe, resolve, spread
 from plait.runs.run import Run, load_run
 
 __all__ = ["Run", "compare", "explain", "fit", "load_run"]
@@ -86,7 +88,10 @@ def _prepare(
     recipe: str, frame: Any, texts: Any, out: str | None, size: str | None, fields: dict[str, Any], verb: str
 ) -> tuple[RunConfig, Path]:
     chosen = load_recipe(recipe)
-    overrides = [(name.replace("__", "."), value) for name, value in fields.items()]
+    given = [(name.replace("__", "."), value) for name, value in fields.items()]
+    overrides, warnings = renewed(chosen, spread(chosen, given))
+    for words in warnings:
+        say(words)
     if frame is None:
         config = resolve(chosen, size, overrides)
         return config, new_folder(config, out, verb=verb)

@@ -206,8 +206,8 @@ def test_the_result_holds_quality_and_cost_of_every_kind(done: tuple[FusionCompa
     comparison, result = done
     assert json.loads((comparison.folder / "fusions.json").read_text()) == result
     assert set(result) == {
-        "metric", "unit", "row_name", "recipe", "seeds", "folds", "windows", "block", "drawn", "lacking", "default", "budget",
-        "anchor", "fusions", "left_out",
+        "metric", "unit", "row_name", "recipe", "seeds", "folds", "windows", "block", "drawn", "lacking",
+        "default", "budget", "anchor", "fusions", "left_out",
     }  # fmt: skip
     assert [each["kind"] for each in result["fusions"]] == ["low_rank", "add", "cross_attention"]
     assert (result["default"], result["seeds"], result["recipe"]) == ("low_rank", [0, 1], "chimera")

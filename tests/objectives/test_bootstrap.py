@@ -15,6 +15,7 @@ def test_point_values_are_the_definitions() -> None:
     bootstrap = Bootstrap(Units(4, 1), 2)
     assert bootstrap.error(arm).value == pytest.approx((10 / 4 + 8 / 4) / 2)
     assert bootstrap.change(arm, rival).value == pytest.approx(((10 / 12 - 1) + (8 / 16 - 1)) / 2)
+    assert bootstrap.difference(arm, rival).value == pytest.approx(18 / 8 - (12 / 4 + 16 / 4) / 2)
     oracle = _scores(np.array([[1, 1, 1, 1]]))
     base, mine, floor = (12 / 4 + 16 / 4) / 2, 18 / 8, 1.0
     assert bootstrap.recovery(arm, rival, oracle).value == pytest.approx((base - mine) / (base - floor))

@@ -39,21 +39,46 @@ def raw_config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Pars
         raise ConfigError("name a recipe or a run.yaml", fix=f"recipes: {', '.join(recipe_names())}")
     recipe = load_recipe([*first.words, *behind][0])
     size = first.options.get("size")
-    raw = start_config(recipe, size, _without_ignored(first.fields, recipe)[0])
-    first = parse(tokens, valued, names_of(raw, recipe).switches())
-    choose_kinds(raw, recipe, _without_ignored(first.fields, recipe)[0])
-    parsed = parse(tokens, valued, names_of(raw, recipe).switches())
+    old = _old_switches(recipe)
+    raw = start_config(recipe, size, _fields(first.fields, recipe)[0])
+    first = parse(tokens, valued, names_of(raw, recipe).switches() | old)
+    choose_kinds(raw, recipe, _fields(first.fields, recipe)[0])
+    parsed = parse(tokens, valued, names_of(raw, recipe).switches() | old)
     if len(parsed.words) > 1:
         raise ConfigError(f"one recipe at a time, got {' '.join(parsed.words)}")
-    known, ignored = _without_ignored(parsed.fields, recipe)
-    for name in ignored:
-        print(f"--{name} is accepted and has no effect here", file=sys.stderr)
+    known, warnings = _fields(parsed.fields, recipe)
+    for words in warnings:
+        print(words, file=sys.stderr)
     return parsed, recipe, apply(start_config(recipe, size, known), recipe, known)
 
 
-def _without_ignored(fields: list[tuple[str, Any]], recipe: "Recipe") -> tuple[list[tuple[str, Any]], list[str]]:
+def _fields(fields: list[tuple[str, Any]], recipe: "Recipe") -> tuple[list[tuple[str, Any]], list[str]]:
+    """The fields in the recipe's own names, and what to say of those that had others."""
+    from plait.runs.old_flags import renewed
+    from plait.runs.recipe import spread
+
     known = [(name, value) for name, value in fields if name.replace("_", "-") not in recipe.ignored]
-    return known, [name for name, _ in fields if name.replace("_", "-") in recipe.ignored]
+    idle = [name for name, _ in fields if name.replace("_", "-") in recipe.ignored]
+    known, warnings = renewed(recipe, spread(recipe, known))
+    return known, [f"--{name} is accepted and has no effect here" for name in idle] + warnings
+
+
+def _old_switches(recipe: "Recipe") -> set[str]:
+    from plait.runs.old_flags import SWITCHES
+
+    return {name for name in SWITCHES if name.replace("_", "-") in recipe.old} - {"film_conditioning"}
+
+
+def guide_of(tokens: list[str]) -> str | None:
+    """The text of a switch that a recipe explains things by, if a verb's tokens name one."""
+    from plait.runs.recipe import load_recipe, recipe_names
+
+    for name in recipe_names():
+        guides = load_recipe(name).guides
+        found = next((text for switch, text in guides.items() if f"--{switch}" in tokens), None)
+        if found is not None and (name in tokens or not set(recipe_names()) & set(tokens)):
+            return found
+    return None
 
 
 def config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Parsed, "Recipe", "RunConfig"]:
@@ -63,3 +88,10 @@ def config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Parsed, 
 
     parsed, recipe, raw = raw_config_of(tokens, valued)
     return parsed, recipe, validate(RunConfig, raw, recipe.source)
+
+
+def scored_split(name: str) -> str:
+    """The split of this name, one that a run is scored on."""
+    if name not in ("val", "test"):
+        raise ConfigError(f"no split {name!r}", where="--split", fix=suggest(name, ["val", "test"]))
+    return name

@@ -6,11 +6,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from plait.cli.arguments import COMMON, config_of, only_options, raw_config_of
+from plait.cli.arguments import COMMON, config_of, guide_of, only_options, raw_config_of, scored_split
 from plait.cli.fetch import data_fetch
 from plait.cli.verdict import tell_comparison, tell_fusions
 from plait.core.console import say
-from plait.core.errors import ConfigError, DataError, FileError, PlaitError, Terminated, suggest
+from plait.core.errors import ConfigError, DataError, FileError, PlaitError, Terminated
 
 
 def _usage(tokens: list[str], text: str) -> bool:
@@ -34,6 +34,10 @@ def init(tokens: list[str]) -> Any:
 
 def train(tokens: list[str]) -> Any:
     """Train into a new run folder, or go on in one."""
+    guide = guide_of(tokens)
+    if guide is not None:
+        say(guide)
+        return {"guide": guide}
     if "--help" in tokens or "-h" in tokens:
         return _train_help([t for t in tokens if t not in ("--help", "-h")])
     from plait.runs.folder import new_folder, new_or_nothing, read_config, refuse_comparison
@@ -81,7 +85,7 @@ def evaluate(tokens: list[str]) -> Any:
     parsed = only_options(tokens, ("RUN",), valued=("split", "device"))
     from plait.runs.run import load_run
 
-    split = _split(parsed.options.get("split", "test"))
+    split = scored_split(parsed.options.get("split", "test"))
     metrics = load_run(parsed.words[0]).on(parsed.options.get("device", "auto")).evaluate(split)
     for name, value in metrics.items():
         say(f"{split} {name}: {value:.6f}")
@@ -89,41 +93,18 @@ def evaluate(tokens: list[str]) -> Any:
 
 
 def predict(tokens: list[str]) -> Any:
-    """Forecast with a run."""
+    """Predict with a run."""
     if _usage(
         tokens,
-        "predict RUN [--split val|test] [--output FILE.csv] [--path SERIES.csv [--text-path TEXTS.csv]]\n"
-        "                   [--device auto|cpu|cuda|mps]\n\n"
-        "Without --split: from the last row of the run's data, or of SERIES.csv, beyond its end.",
+        "predict RUN [--split val|test] [--output FILE.csv] [--device auto|cpu|cuda|mps] [new data]\n\n"
+        "New data of a series: --path SERIES.csv [--text-path TEXTS.csv]; the forecast is from its last row, without\n"
+        "it from the last row of the run's own data. Of samples: --table FILE [--metadata FILE] [--sequences FILE].\n"
+        "With --split: every row of that split of the run's own data.",
     ):
         return {}
-    parsed = only_options(tokens, ("RUN",), valued=("split", "output", "path", "text-path", "device"))
-    from plait.core.files import write_file
-    from plait.data.table import read_table
-    from plait.runs.run import load_run
+    from plait.cli.predict import predict_verb
 
-    options = parsed.options
-    run = load_run(parsed.words[0]).on(options.get("device", "auto"))
-    if "path" in options and "split" in options:
-        raise ConfigError("--split is of the run's own data, --path brings others", fix="give one of the two")
-    frame = read_table(Path(options["path"])) if "path" in options else None
-    texts = read_table(Path(options["text-path"])) if "text-path" in options else None
-    if texts is not None and frame is None:
-        raise ConfigError("--text-path needs --path beside it")
-    split = _split(options["split"]) if "split" in options else None
-    forecast = run.predict(frame, texts, split)
-    if "output" in options:
-        write_file(Path(options["output"]), forecast.to_csv(index=False, float_format="%.7g").encode())
-        say(f"{len(forecast)} lines to {options['output']}")
-        return {"run": str(run.folder), "output": options["output"], "lines": len(forecast)}
-    say(forecast.to_string(index=False, max_rows=20))
-    return {"run": str(run.folder), "forecast": forecast.to_dict(orient="records")}
-
-
-def _split(name: str) -> str:
-    if name not in ("val", "test"):
-        raise ConfigError(f"no split {name!r}", where="--split", fix=suggest(name, ["val", "test"]))
-    return name
+    return predict_verb(tokens)
 
 
 def compare(tokens: list[str]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from plait.core.errors import DataError
@@ -143,6 +144,15 @@ def fit_features(table: SampleTable, train: NDArray[np.int64], config: Widths) -
             where="data.prevalence",
             fix="give a smaller share",
         )
+    # These systems are small: threads of a linear algebra library cost them more than they save, on a busy machine 10 x.
+    with threadpool_limits(1):
+        return _fitted(table, kept, present[kept] / len(train), counts, config)
+
+
+def _fitted(
+    table: SampleTable, kept: NDArray[np.int64], prevalence: NDArray[np.float64], counts: Any, config: Widths
+) -> SampleFitted:
+    """The kept ASVs of a table with their vectors."""
     features = tuple(table.features[place] for place in kept)
     ratios = clr(most_abundant(counts[:, kept], config.most_features))
     sequences = _at(table.sequences, kept)
@@ -158,7 +168,7 @@ def fit_features(table: SampleTable, train: NDArray[np.int64], config: Widths) -
     whole = np.concatenate([np.zeros((len(kept), 0)), *blocks.values()], axis=1)
     return SampleFitted(
         features=features,
-        prevalence=present[kept] / len(train),
+        prevalence=prevalence,
         block_table=np.ascontiguousarray(whole, dtype=np.float32),
         clr_mean=ratios.mean(axis=0).astype(np.float32),
         blocks={name: block.shape[1] for name, block in blocks.items()},

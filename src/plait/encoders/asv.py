@@ -135,14 +135,29 @@ class Asv(nn.Module):
 
     def forward(self, fields: Mapping[str, Tensor]) -> Tokens:
         """One token an ASV."""
-        values, present, counts = fields["values"], fields["mask"], fields["counts"]
+        return self.weighed(self.named(fields), fields)
+
+    def named(self, fields: Mapping[str, Tensor]) -> Tokens:
+        """What each ASV is, without its count; token dropout has hidden some. Shape: (b, s, dim)."""
+        values, present = fields["values"], fields["mask"]
         mask = keep_some(present, self.config.token_dropout) if self.training else present
-        x = self.distinct(values, mask) if self.once and not _is_graph(values) else self.each(values, mask)
+        return Tokens(self.distinct(values, mask) if self.once and not _is_graph(values) else self.each(values, mask), mask)
+
+    def weighed(
+        self, tokens: Tokens, fields: Mapping[str, Tensor], under: Tensor | None = None, unknown: Tensor | None = None
+    ) -> Tokens:
+        """The tokens with their counts; the counts `under` are not read, and their tokens have `unknown` in their place.
+
+        Shape: tokens (b, s, dim), under (b, s) bool, unknown (dim,) -> (b, s, dim).
+        """
+        x, present, counts = tokens.x, fields["mask"], fields["counts"]
         if self.amount is not None:
-            logs, mean = log_counts(counts, present, self.features)
+            seen = present if under is None else present & ~under
+            logs, mean = log_counts(counts, seen, self.features)
             logs = logs - mean if self.config.abundance == "clr" else logs
-            x = x + self.amount((logs / 3)[..., None].to(x.dtype))
-        return Tokens(self.drop(x), mask)
+            added = self.amount((logs / 3)[..., None].to(x.dtype))
+            x = x + (added if under is None else torch.where(under[..., None], unknown.to(x.dtype), added))
+        return Tokens(self.drop(x), tokens.mask)
 
     def distinct(self, values: Tensor, mask: Tensor) -> Tensor:
         """The vectors of the present ASVs, each feature of the batch once; 0 for absent ones. Shape: (b, s, dim)."""

@@ -1,6 +1,7 @@
 """`composition`: the whole composition of a sample, what it lacks included, through the vectors of the features."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import ClassVar, Literal
 
 import torch
@@ -21,6 +22,8 @@ class CompositionConfig(Config):
     """One token a sample: its centred log ratios, to which an absent ASV says something too."""
 
     modality: ClassVar[str] = "asv"
+    single: ClassVar[bool] = True
+    """A row is one token, and not a token an ASV."""
     kind: Literal["composition"] = "composition"
     dim: int = Field(64, ge=1)
     """Width of the token."""
@@ -39,8 +42,7 @@ class Composition(nn.Module):
     """((CLR_i - its training mean) @ E P) / 30, E (f, w) the features' blocks, P learned and linear.
 
     Reads `values` (b, s) int64 rows of the feature table, `mask` (b, s), `counts` (b, s). With l_ij = log1p(x_ij) and
-    m_i its mean over all F features, CLR_i @ E = sum of l_ij E_j over the ASVs that are there - m_i sum of all E_j: the
-    features a sample lacks are summed once and never laid out by sample.
+    m_i its mean over all F features, CLR_i is l_i - m_i: a feature that the sample lacks has -m_i.
     Shape: -> Tokens (b, 1, dim). Buffers: `table` (f, w), `clr_mean` (f,), set by `fill`.
     Mask: absent ASVs are never read; a sample without any is absent, its token 0.
     """
@@ -65,9 +67,9 @@ class Composition(nn.Module):
         values, mask, counts = fields["values"], fields["mask"], fields["counts"]
         logs, mean = log_counts(counts, mask, len(self.table))
         table = self.table.to(logs.dtype)
-        row = logs.new_zeros(len(logs), len(table)).scatter_add(1, torch.where(mask, values, 0), logs)
-        # Autocast would round to half precision what is about to cancel.
-        with torch.autocast(logs.device.type, enabled=False):
+        row = logs.new_zeros(logs.shape[0], len(table)).scatter_add(1, torch.where(mask, values, 0), logs)
+        # Autocast, which the device `meta` does not have, would round to half precision what is about to cancel.
+        with nullcontext() if logs.is_meta else torch.autocast(logs.device.type, enabled=False):
             whole = (row - mean - self.clr_mean.to(logs.dtype)) @ table
         present = mask.any(dim=1, keepdim=True)
         token = self.project((whole / SCALE).to(self.project.weight.dtype))

@@ -18,6 +18,7 @@ from plait.nn.abundance_pool import AbundancePool
 from plait.nn.attention import check_heads
 from plait.nn.block import Stack, StackConfig
 from plait.nn.category_scaling import CategoryScaling
+from plait.objectives.choice import check_choice, check_reach
 
 ASV, METADATA = "asv", "metadata"
 POOLED_KINDS = ("film", "gmu")
@@ -50,7 +51,7 @@ class AamConfig(Config):
     fuse_at: Literal["tokens", "pooled"] | None = None
     """Whether metadata change each ASV's token or the pooled vector; unset: pooled for film and gmu, else tokens."""
     target: StackConfig = StackConfig()
-    """Blocks after the fusion at tokens."""
+    """Blocks after the fusion at tokens; left out where it returns one token."""
     pool: PoolConfig = PoolConfig()
     """From tokens to one vector a sample."""
     composition: Annotated[Any, PartOf("encoders", usual="composition")] | None = {"kind": "composition"}
@@ -71,11 +72,42 @@ class AamConfig(Config):
 
     @model_validator(mode="after")
     def _legs_fit(self) -> "AamConfig":
-        for leg, modality in (("asv", ASV), ("metadata", METADATA), ("composition", ASV)):
+        for leg, modality, single in ((ASV, ASV, False), (METADATA, METADATA, False), ("composition", ASV, True)):
             part = getattr(self, leg)
             if part is not None and part.modality != modality:
                 raise ValueError(f"{leg}.kind: {part.kind!r} encodes {part.modality}, not {modality}")
+            if part is not None and getattr(part, "single", False) != single:
+                wanted, given = ("one token a sample", "a token an ASV")[:: 1 if single else -1]
+                raise ValueError(f"{leg}.kind: {part.kind!r} gives {given}, not {wanted}")
         return self
+
+    def check_against(self, data: Any, task: Any) -> None:
+        """Refuse a head that the task can't train, a constraint that the target's transform leaves, unknown columns."""
+        constraint: Any = getattr(self.head, "constraint", "none")
+        check_choice(constraint, getattr(data, "transform", "none"), getattr(data, "normalize_by", ()))
+        wanted = {"classification": "classification"}.get(task.kind)
+        if task.kind == "regression":
+            wanted = "distribution" if task.loss == "crps" else "regression"
+        if wanted is not None and self.head.kind != wanted:
+            loss = f" with loss {task.loss}" if task.kind == "regression" else ""
+            raise ConfigError(
+                f"the task {task.kind}{loss} needs the head {wanted}, not {self.head.kind!r}", where="model.head.kind",
+                fix=f"--head {wanted}" + (", or another --loss" if loss else ""),
+            )  # fmt: skip
+        if task.kind == "classification" and not getattr(data, "classifier", True):
+            raise ConfigError("the target is read as a number", where="data.classifier", fix="give --classifier")
+
+    def notices(self, schema: Schema) -> list[str]:
+        """What is given twice, or given and not read."""
+        kind, film = (self.fusion.kind if self.fusion is not None else ""), bool(getattr(self.head, "film", False))
+        found = []
+        if kind == "film" and film:
+            found.append("redundant: --categorical-fusion film and --model.head.film both scale and shift by metadata")
+        if schema.columns and kind == "none" and not film and not self.output_scaling:
+            found.append("columns of metadata are named and nothing reads them: --categorical-fusion is none")
+        if not schema.columns and film:
+            found.append("--model.head.film has no columns to read: name some by --categorical-columns")
+        return found
 
     @property
     def encodes_metadata(self) -> bool:
@@ -98,6 +130,11 @@ class AamConfig(Config):
         """Whether the fusion changes tokens, and not the pooled vector."""
         kind = self.fusion.kind if self.fusion is not None else ""
         return self.fuse_at == "tokens" or (self.fuse_at is None and kind not in POOLED_KINDS)
+
+    @property
+    def pools_asvs(self) -> bool:
+        """Whether the tokens that are pooled are those of the ASVs, which have counts."""
+        return not self.at_tokens or bool(getattr(self.fusion, "anchored", False))
 
     def resolve(self, schema: Schema) -> "AamConfig":
         """The config with the fusion chosen; a fusion asked for where there is no metadata is refused."""
@@ -146,10 +183,13 @@ def _net(config: AamConfig, schema: Schema, root: int, number: int) -> "AamNet":
     if config.at_tokens:
         fusion = part("fusion", config.fusion, schema.with_widths(widths))
         tokens_dim = cast(Fusion, fusion).dim
-    target = stack("target", tokens_dim, config.target)
+    # Attention over one token is constant: its queries and keys would never learn.
+    single = config.at_tokens and getattr(config.fusion, "single", False)
+    target = stack("target", tokens_dim, StackConfig() if single else config.target)
     seed_torch(root, number, "pool")
-    pool = AbundancePool(tokens_dim, config.pool.heads, config.pool.key, config.pool.value)
-    dim = pool.dim + extra
+    chosen = config.pool
+    pool = None if single else AbundancePool(tokens_dim, chosen.heads, chosen.key, chosen.value, config.pools_asvs)
+    dim = (tokens_dim if pool is None else pool.dim) + extra
     if fusion is None:
         fusion = part("fusion", config.fusion, schema.with_widths({**widths, ASV: dim}))
         dim = cast(Fusion, fusion).dim
@@ -181,8 +221,9 @@ def _scaling(config: AamConfig, schema: Schema) -> CategoryScaling:
 class AamNet(nn.Module):
     """ASVs -> tokens -> sample blocks -> [fusion] -> target blocks -> pooled vector -> [fusion] -> head.
 
-    The pooled vector has the composition beside it. An operator that is not anchored takes the tokens' place, and its
-    own tokens are pooled without abundances. Shape and masks as in `Aam`.
+    The pooled vector has the composition beside it. An operator that is not anchored takes the tokens' place: its own
+    tokens are pooled without abundances, and where it returns one, that is the pooled vector. Shape and masks as in
+    `Aam`.
     """
 
     def __init__(
@@ -193,13 +234,13 @@ class AamNet(nn.Module):
         metadata: nn.Module | None,
         fusion: nn.Module,
         target: Stack,
-        pool: AbundancePool,
+        pool: AbundancePool | None,
         composition: nn.Module | None,
         head: nn.Module,
         scaling: CategoryScaling | None,
     ) -> None:
         super().__init__()
-        self.at_tokens, self.anchored = config.at_tokens, bool(getattr(config.fusion, "anchored", False))
+        self.at_tokens, self.pools_asvs = config.at_tokens, config.pools_asvs
         self.asv, self.sample, self.metadata, self.fusion = asv, sample, metadata, fusion
         self.target, self.pool, self.composition, self.head, self.scaling = target, pool, composition, head, scaling
 
@@ -225,12 +266,14 @@ class AamNet(nn.Module):
 
     def _pooled(self, tokens: Tokens, fields: Mapping[str, Tensor], notes: Notes) -> Tokens:
         """One vector a row: the tokens by attention, and the composition."""
-        whole = self.anchored or not self.at_tokens
-        counts = torch.log1p(torch.where(fields["mask"], fields["counts"], 0.0)) if whole else None
-        vector, used = self.pool(tokens, counts, weights=notes.explain)
-        if used is not None:
-            keys = ((ASV if whole else "fused", used.shape[-1]),)
-            notes.attention("pool", used[:, :, None], "pooled", keys)
+        if self.pool is None:
+            vector = tokens.x[:, 0]
+        else:
+            counts = torch.log1p(torch.where(fields["mask"], fields["counts"], 0.0)) if self.pools_asvs else None
+            vector, used = self.pool(tokens, counts, weights=notes.explain)
+            if used is not None:
+                keys = ((ASV if self.pools_asvs else "fused", used.shape[-1]),)
+                notes.attention("pool", used[:, :, None], "pooled", keys)
         if self.composition is not None:
             vector = torch.cat([vector, self.composition(fields).x[:, 0]], dim=-1)
         return Tokens(vector[:, None], tokens.present[:, None])
@@ -268,7 +311,14 @@ class Aam(nn.Module):
         return nn.ModuleList(cast(AamNet, net).fusion for net in self.nets)
 
     def start(self, data: Dataset) -> dict[str, Any]:
-        """Set the feature table and the thresholds of the target in every part that keeps them."""
+        """Set the feature table and the thresholds of the target in every part that keeps them.
+
+        Errors: DataError for training targets that a constrained answer could never be.
+        """
+        constraint: Any = getattr(self.config.head, "constraint", "none")
+        if constraint != "none":
+            targets = data.batch("train", data.rows("train")).targets
+            check_reach(constraint, torch.where(targets["mask"], targets["y"], torch.nan))
         tables: Mapping[str, Tensor] = data.tables  # type: ignore[attr-defined]
         for module in self.modules():
             fill = getattr(module, "fill", None)

@@ -138,6 +138,11 @@ class Bootstrap:
         draws = (self.means(arm) / self.means(rival) - 1).mean(axis=1)
         return _interval(float(value), draws)
 
+    def difference(self, arm: RowScores, rival: RowScores) -> Interval:
+        """Mean over seeds of error - rival's error, in the unit of the error; negative is better."""
+        draws = (self.means(arm) - self.means(rival)).mean(axis=1)
+        return _interval(arm.mean() - rival.mean(), draws)
+
     def recovery(self, arm: RowScores, rival: RowScores, oracle: RowScores) -> Interval:
         """(rival - arm) / (rival - oracle), the share of the oracle's gap; gain and gap are resampled together."""
         value = (rival.mean() - arm.mean()) / (rival.mean() - oracle.mean())

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from plait.core.config import Config, PartOf
 from plait.training.config import TrainingConfig
@@ -31,3 +31,11 @@ class RunConfig(Config):
     """What is asked of it."""
     training: TrainingConfig = TrainingConfig()
     """How it is trained."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "RunConfig":
+        # What only the model knows of the data's and the task's fields.
+        check = getattr(self.model, "check_against", None)
+        if check is not None:
+            check(self.data, self.task)
+        return self

@@ -82,7 +82,8 @@ def warn(config: RunConfig, data: Any) -> None:
     fusion = config.model.fusion
     if not data.schema.contexts and fusion is None:
         say(f"there is no second modality to read: the model is of {data.schema.anchor} alone")
-    for words in data.notices():
+    noticed = getattr(config.model, "notices", None)
+    for words in [*data.notices(), *(noticed(data.schema) if noticed else [])]:
         say(words)
 
 

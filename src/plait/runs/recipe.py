@@ -34,6 +34,16 @@ class Recipe:
     ignored: tuple[str, ...]
     words: dict[str, dict[str, dict[str, Any]]]
     """Of `kind` fields: what other toolkits call a choice, and the fields that make it."""
+    kinds: dict[str, dict[str, dict[str, Any]]]
+    """Of `kind` fields: the fields of a chosen kind that have another default in this recipe."""
+    implies: dict[str, dict[str, Any]]
+    """What naming a field, `path`, or giving it a value, `path=value`, brings with it, below all that is named."""
+    written_as: dict[str, dict[str, Any]]
+    """Names that stand for several fields; `/` is the value given."""
+    old: tuple[str, ...]
+    """Names of an older toolkit that are taken with a warning: see `old_flags`."""
+    guides: dict[str, str]
+    """Switches that print a text and do nothing else."""
     anchor: str
     """The leg of the model that is the residual stream."""
     usual: dict[str, dict[str, Any]]
@@ -68,7 +78,9 @@ def load_recipe(name: str) -> Recipe:
     data = yaml.parse(files("plait.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
     return Recipe(
         name, data["about"], {"recipe": name, **data["config"]}, data["sizes"], data.get("demo", {}),
-        data["aliases"], tuple(data.get("ignored", ())), data.get("words", {}), data["anchor"], data.get("usual", {}),
+        data["aliases"], tuple(data.get("ignored", ())), data.get("words", {}), data.get("kinds", {}),
+        data.get("implies", {}), data.get("written_as", {}), tuple(data.get("old", ())), data.get("guides", {}),
+        data["anchor"], data.get("usual", {}),
         data["compare"]["modality"], data["compare"]["arms"], data["compare"]["meanings"],
         data["compare"].get("folds", 0), name,
     )  # fmt: skip
@@ -189,7 +201,7 @@ def choose_kinds(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> O
     """Lay the named kinds over a config, the outermost part first, whose kind decides which parts it has; returns the
     other overrides.
     """
-    waiting = list(overrides)
+    waiting = [*implied(raw, recipe, overrides), *overrides]
     while True:
         names = names_of(raw, recipe)
         paths = [names.find(name) or "" for name, _ in waiting]
@@ -205,7 +217,50 @@ def choose_kinds(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> O
             # What follows on the command line stands above what a word means.
             waiting = [*_meant(recipe, path, kind, choices), *waiting]
         else:
+            changed = not _same(_at(raw, path), kind)
             put(raw, path, kind)
+            for leaf, value in recipe.kinds.get(path, {}).get(str(kind), {}).items() if changed else ():
+                put(raw, f"{path.removesuffix('kind')}{leaf}", value)
+
+
+def implied(raw: Mapping[str, Any], recipe: Recipe, overrides: Overrides) -> Overrides:
+    """What the named fields bring with them, as overrides that stand below all that is named."""
+    names = names_of(raw, recipe)
+    found: dict[str, Any] = {}
+    for name, value in overrides:
+        wanted = name.replace("-", "_")
+        path = names.find(name) or names.short.get(wanted, wanted)
+        for key in (path, f"{path}={str(value).lower()}"):
+            found |= recipe.implies.get(key, {})
+    return list(found.items())
+
+
+def spread(recipe: Recipe, overrides: Overrides) -> Overrides:
+    """The overrides with each name that stands for several fields written out."""
+    out: Overrides = []
+    for name, value in overrides:
+        fields = recipe.written_as.get(name.replace("_", "-"))
+        out += [(name, value)] if fields is None else [(path, _given(form, value)) for path, form in fields.items()]
+    return out
+
+
+def _given(form: Any, value: Any) -> Any:
+    """A form with the value in the place of `/`."""
+    if isinstance(form, Mapping):
+        return {name: _given(inner, value) for name, inner in form.items()}
+    if form != "/":
+        return form
+    return yaml.parse(str(value), "value") if isinstance(value, Written) else value
+
+
+def _at(raw: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; None where there is none."""
+    node: Any = raw
+    for step in path.split("."):
+        node = (
+            node if isinstance(node, str) and step == "kind" else node.get(step) if isinstance(node, Mapping) else None
+        )
+    return node
 
 
 def _meant(recipe: Recipe, path: str, word: str, choices: tuple[str, ...]) -> Overrides:
