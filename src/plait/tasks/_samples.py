@@ -16,6 +16,7 @@ from plait.data.samples import SampleData
 from plait.objectives.bootstrap import Rivals, Scores
 
 SCORED = ("val", "test")
+COPY = 0.1
 COLUMN = "column:"
 """What the names of rivals begin with that know one column of the metadata alone."""
 
@@ -70,7 +71,10 @@ def meanings(names: Iterable[str]) -> dict[str, str]:
 
 
 def confounding(result: Mapping[str, Any], target: str) -> list[str]:
-    """What a reader must know first: columns that predict the target about as well as the model, by themselves."""
+    """What a reader must know first: columns that predict the target about as well as the model, by themselves.
+
+    One whose error is a tenth of the model's says what the target is, and not who was studied.
+    """
     metric = result["metric"]
     errors = {
         name: scores[metric]
@@ -78,11 +82,19 @@ def confounding(result: Mapping[str, Any], target: str) -> list[str]:
         if name.startswith(COLUMN) or name == "metadata_only"
     }
     own = result["raw"]["test"][metric]
-    return [
-        f"confounded: {name.removeprefix(COLUMN)} alone predicts {target} with {metric} {errors[name]:.4g}, the model"
-        f" with {own:.4g}: what the model learned may be who was studied"
-        for name in confounded(errors, own)
-    ]
+    words = []
+    for name in confounded(errors, own):
+        plain = name.removeprefix(COLUMN)
+        if errors[name] < COPY * own:
+            words.append(
+                f"{plain} alone tells {target} ({metric} {errors[name]:.4g}): a copy of the target, no evidence"
+            )
+        else:
+            words.append(
+                f"confounded: {plain} alone predicts {target} with {metric} {errors[name]:.4g}, the model with"
+                f" {own:.4g}: what the model learned may be who was studied"
+            )
+    return words
 
 
 def column_names(data: SampleData) -> list[str]:

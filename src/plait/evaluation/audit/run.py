@@ -3,22 +3,28 @@
 from typing import Any
 
 from plait.core.errors import ConfigError
+from plait.data.samples import SampleData
 from plait.data.windows import ForecastData
 from plait.evaluation.audit.columns import check_columns
-from plait.evaluation.audit.finding import Checked
 from plait.evaluation.audit.fitted import check_fitted
 from plait.evaluation.audit.recomputed import check_recomputed
+from plait.evaluation.audit.samples import check_samples
 from plait.evaluation.audit.splits import check_splits
 from plait.evaluation.audit.texts import check_texts
 
 CHECKS = (check_texts, check_fitted, check_recomputed, check_splits, check_columns)
 
 
-def audit(data: ForecastData) -> dict[str, Any]:
+def audit(data: ForecastData | SampleData) -> dict[str, Any]:
     """What every check did and found, as plain data; `leaks` and `suspects` count their rows."""
-    if data.config.text.placebo:
+    if isinstance(data, SampleData):
+        if data.config.placebo:
+            raise ConfigError("shuffled metadata are of other samples", where="data.placebo", fix="audit the data")
+        checked = check_samples(data)
+    elif data.config.text.placebo:
         raise ConfigError("shuffled texts have no dates of their own", where="data.text.placebo", fix="audit the data")
-    checked: list[Checked] = [found for check in CHECKS for found in check(data)]
+    else:
+        checked = [found for check in CHECKS for found in check(data)]
     findings = [finding.to_json() for each in checked for finding in each.findings]
     count = {level: sum(f["count"] for f in findings if f["severity"] == level) for level in ("leak", "suspect")}
     return {
