@@ -11,7 +11,7 @@ BIN := .venv/bin
 PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak lint check bench clean
+.PHONY: help demo test test-slow soak tickets lint check bench clean
 
 help: ## show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -34,6 +34,10 @@ test-slow: ## tier 2: what takes longer, 25 minutes at most
 soak: ## tier 3: runs of hours, by hand, one process, no time limit
 	@$(BOOTSTRAP) --extras test
 	$(BIN)/python -m pytest -m soak --timeout 0 $(PYTEST_ARGS)
+
+tickets: ## tests of each ticket, beside the number its design document asks for
+	@$(BOOTSTRAP) --extras test
+	@$(BIN)/python tests/seeds/tickets.py
 
 lint: ## formatting, lint and types
 	@$(BOOTSTRAP) --extras dev

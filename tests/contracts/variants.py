@@ -1,7 +1,10 @@
 """The forms a kind can take, read from its config class: every field that chooses what is built, turned."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin
+
+from pydantic import ValidationError
 
 from plait.core.config import Config, part_room
 from plait.core.kinds import config_class, kinds
@@ -25,8 +28,9 @@ def variants(cls: type[Config]) -> dict[str, Config]:
 
 def alternatives(name: str, value: Any, field: Any) -> Iterator[Any]:
     """The other values of a field that change what is built, and not only its size."""
-    if get_origin(field.annotation) is Literal:
-        yield from (choice for choice in get_args(field.annotation) if choice != value)
+    given = (field.annotation, *get_args(field.annotation))  # a choice, or a choice or None
+    if choices := [each for each in given if get_origin(each) is Literal]:
+        yield from (choice for choice in get_args(choices[0]) if choice != value)
     elif isinstance(value, bool):
         yield not value
     elif isinstance(value, int) and any(getattr(rule, "ge", None) == 0 for rule in field.metadata):
@@ -53,15 +57,29 @@ def ends(forms: Iterable[str]) -> set[str]:
 
 
 def with_every_part(cls: type[Config]) -> dict[str, Config]:
-    """A model with every form of every fusion, and with every encoder that reads what its default one reads."""
+    """A model with every form of every fusion, wherever it can stand, and with every encoder that reads what its
+    default one reads and gives as many tokens.
+    """
     found, default = {}, cls()
+    places = [""] if "fuse_at" not in cls.model_fields else ["tokens", "pooled"]
     for name, field in cls.model_fields.items():
         room = part_room(field.annotation, field.metadata)
         if room == "fusion":
-            found |= {f"{name}={form}": cls(**{name: part}) for form, part in room_variants(room).items()}
+            for at in places:
+                for form, part in room_variants(room).items():
+                    kind, more = form.split(",")[0], form.partition(",")[1:]
+                    fields = {name: part, **({"fuse_at": at} if at else {})}
+                    # What a model refuses as a whole is tested with the model.
+                    with suppress(ValidationError):
+                        found["".join((name, "=", kind, f" at {at}" if at else "", *more))] = cls(**fields)
         elif room == "encoders":
             for kind in kinds(room):
-                part = config_class(room, kind)()
-                if part.modality == getattr(default, name).modality:
+                part, usual = config_class(room, kind)(), getattr(default, name)
+                if part.modality == usual.modality and _single(part) == _single(usual):
                     found[f"{name}={kind}"] = cls(**{name: part})
     return found
+
+
+def _single(part: Any) -> bool:
+    """Whether an encoder gives one token a row."""
+    return bool(getattr(part, "single", False))

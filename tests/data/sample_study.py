@@ -100,6 +100,35 @@ USUAL: dict[str, Any] = {
 }  # fmt: skip
 
 
+PLANTED = [f"{'xyz'[n % 3]}{n:02d}" for n in range(60)]
+
+
+def planted() -> Study:
+    """Sixty samples of 40 ASVs: ages that two ASVs tell, families of one or two samples, countries that say nothing,
+    and five clinics.
+    """
+    chance, words, names = np.random.default_rng(11), random.Random(11), [f"v{n:02d}" for n in range(40)]
+    counts = chance.poisson(7, size=(60, 40)) * (chance.random((60, 40)) < 0.5)
+    counts[:, -1] += 1
+    ages = 5 + 3 * np.log1p(counts[:, 2]) - 2 * np.log1p(counts[:, 7]) + chance.normal(0, 0.2, 60)
+    metadata = {
+        sample: {
+            "age": f"{ages[row]:.3f}",
+            "grown": "old" if ages[row] > np.median(ages) else "young",
+            "country": words.choice(["peru", "mali", "laos"]),
+            "ph": f"{words.uniform(4, 9):.1f}" if row % 7 else "",
+            "family": f"f{row // 2 if row % 3 else row + 100}",
+            "clinic": f"c{row % 5}",
+        }
+        for row, sample in enumerate(PLANTED)
+    }
+    return Study(
+        samples=list(PLANTED), features=names, metadata=metadata,
+        counts={(s, f): int(counts[i, j]) for i, s in enumerate(PLANTED) for j, f in enumerate(names)},
+        letters={name: "".join(words.choices("ACGT", k=21 + row % 3)) for row, name in enumerate(names)},
+    )  # fmt: skip
+
+
 def config_of(folder: Path, study: Study | None = None, **fields: Any) -> AsvSourceConfig:
     """The source of a study, whose files are written first; a field that is None stays unset."""
     given = {**(study or Study()).write(folder), **USUAL, **fields}

@@ -26,8 +26,10 @@ def only_options(tokens: list[str], words: tuple[str, ...], valued: tuple[str, .
     return parsed
 
 
-def raw_config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Parsed, "Recipe", dict[str, Any]]:
-    """The recipe and the config, as plain data, that a verb's tokens name."""
+def raw_config_of(
+    tokens: list[str], valued: tuple[str, ...] = (), pretrain: bool = False
+) -> tuple[Parsed, "Recipe", dict[str, Any]]:
+    """The recipe, or that of its pretraining, and the config, as plain data, that a verb's tokens name."""
     from plait.runs.recipe import apply, choose_kinds, load_recipe, names_of, recipe_names, start_config
 
     valued = (*valued, "size")
@@ -38,6 +40,7 @@ def raw_config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Pars
     if not first.words and not behind:
         raise ConfigError("name a recipe or a run.yaml", fix=f"recipes: {', '.join(recipe_names())}")
     recipe = load_recipe([*first.words, *behind][0])
+    recipe = recipe.for_pretraining() if pretrain else recipe
     size = first.options.get("size")
     old = _old_switches(recipe)
     raw = start_config(recipe, size, _fields(first.fields, recipe)[0])
@@ -81,12 +84,14 @@ def guide_of(tokens: list[str]) -> str | None:
     return None
 
 
-def config_of(tokens: list[str], valued: tuple[str, ...] = ()) -> tuple[Parsed, "Recipe", "RunConfig"]:
-    """The recipe and the checked config that a verb's tokens name."""
+def config_of(
+    tokens: list[str], valued: tuple[str, ...] = (), pretrain: bool = False
+) -> tuple[Parsed, "Recipe", "RunConfig"]:
+    """The recipe, or that of its pretraining, and the checked config that a verb's tokens name."""
     from plait.core.config import validate
     from plait.runs.config import RunConfig
 
-    parsed, recipe, raw = raw_config_of(tokens, valued)
+    parsed, recipe, raw = raw_config_of(tokens, valued, pretrain)
     return parsed, recipe, validate(RunConfig, raw, recipe.source)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from plait.cli.arguments import COMMON, config_of, guide_of, only_options, raw_config_of, scored_split
 from plait.cli.fetch import data_fetch
+from plait.cli.pretrain import pretrain
 from plait.cli.verdict import tell_comparison, tell_fusions
 from plait.core.console import say
 from plait.core.errors import ConfigError, DataError, FileError, PlaitError, Terminated
@@ -313,5 +314,5 @@ def doctor(tokens: list[str]) -> Any:
 
 __all__ = [
     "audit", "compare", "data_check", "data_fetch", "data_list", "demo", "doctor", "embed", "evaluate", "explain",
-    "init", "predict", "report", "train",
+    "init", "predict", "pretrain", "report", "train",
 ]  # fmt: skip

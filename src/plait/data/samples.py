@@ -359,6 +359,13 @@ class SampleData:
         keys = None if self._keys is None else [self._keys[row] for row in rows.tolist()]
         return self.fitted.transform.inverse(z.double().cpu(), keys)
 
+    def truth(self, rows: Tensor) -> Tensor:
+        """The targets of rows of the data set as they were read, not rounded; NaN where unknown.
+
+        Shape: (b,) -> (b, 1), float64 on the CPU. Units: of the files; numbers of classes.
+        """
+        return torch.from_numpy(self._target[rows.cpu().numpy(), None])
+
     def _keys_at(self, split: str, index: Any) -> Any:
         if self._keys is None:
             return None

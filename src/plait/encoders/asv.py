@@ -141,12 +141,13 @@ class Asv(nn.Module):
         """What each ASV is, without its count; token dropout has hidden some. Shape: (b, s, dim)."""
         values, present = fields["values"], fields["mask"]
         mask = keep_some(present, self.config.token_dropout) if self.training else present
-        return Tokens(self.distinct(values, mask) if self.once and not _is_graph(values) else self.each(values, mask), mask)
+        x = self.distinct(values, mask) if self.once and not _is_graph(values) else self.each(values, mask)
+        return Tokens(x, mask)
 
     def weighed(
         self, tokens: Tokens, fields: Mapping[str, Tensor], under: Tensor | None = None, unknown: Tensor | None = None
     ) -> Tokens:
-        """The tokens with their counts; the counts `under` are not read, and their tokens have `unknown` in their place.
+        """The tokens with their counts; of those `under` no count is read, and `unknown` stands in its place.
 
         Shape: tokens (b, s, dim), under (b, s) bool, unknown (dim,) -> (b, s, dim).
         """
@@ -156,7 +157,9 @@ class Asv(nn.Module):
             logs, mean = log_counts(counts, seen, self.features)
             logs = logs - mean if self.config.abundance == "clr" else logs
             added = self.amount((logs / 3)[..., None].to(x.dtype))
-            x = x + (added if under is None else torch.where(under[..., None], unknown.to(x.dtype), added))
+            if under is not None and unknown is not None:
+                added = torch.where(under[..., None], unknown.to(added.dtype), added)
+            x = x + added
         return Tokens(self.drop(x), tokens.mask)
 
     def distinct(self, values: Tensor, mask: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ class TokenTransformerConfig(Config):
     """pool(norm(blocks(tokens + a learned position for each modality))), pool the mean or a CLS token."""
 
     anchored: ClassVar[bool] = False
+    single: ClassVar[bool] = True
+    """A row comes out as one token."""
     inner: ClassVar[tuple[str, ...]] = ("dim", "hidden")
     kind: Literal["token_transformer"] = "token_transformer"
     dim: int | None = Field(None, ge=1)

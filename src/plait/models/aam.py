@@ -14,10 +14,14 @@ from plait.core.protocols import Dataset, Encoder, Fusion, Head
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
 from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
+from plait.encoders._objectives import Objectives, objectives_of
+from plait.encoders.asv import Asv
 from plait.nn.abundance_pool import AbundancePool
 from plait.nn.attention import check_heads
 from plait.nn.block import Stack, StackConfig
 from plait.nn.category_scaling import CategoryScaling
+from plait.nn.pool import masked_mean
+from plait.objectives.auxiliary import AuxiliaryConfig
 from plait.objectives.choice import check_choice, check_reach
 
 ASV, METADATA = "asv", "metadata"
@@ -56,12 +60,16 @@ class AamConfig(Config):
     """From tokens to one vector a sample."""
     composition: Annotated[Any, PartOf("encoders", usual="composition")] | None = {"kind": "composition"}
     """A linear path of the whole composition beside the pooled tokens; null leaves it out."""
-    head: Annotated[Any, PartOf("heads")] = {"kind": "distribution"}
-    """From the pooled vector to the answer."""
+    head: Annotated[Any, PartOf("heads", usual="distribution")] | None = {"kind": "distribution"}
+    """From the pooled vector to the answer; null leaves it out, for a pretraining, whose answer is that vector."""
     output_scaling: list[str] = []
     """Metadata columns of categories whose value scales and shifts the answer; scale 1 and shift 0 at the start."""
     nets: int = Field(1, ge=1)
     """Networks of different starts, trained side by side and read together."""
+    pretrained: str | None = None
+    """Folder of a run whose encoder of nucleotides the training starts from, and what else of its ASV leg fits."""
+    freeze_base: bool = False
+    """Keep what comes from `pretrained` as it is."""
 
     @model_validator(mode="before")
     @classmethod
@@ -79,19 +87,24 @@ class AamConfig(Config):
             if part is not None and getattr(part, "single", False) != single:
                 wanted, given = ("one token a sample", "a token an ASV")[:: 1 if single else -1]
                 raise ValueError(f"{leg}.kind: {part.kind!r} gives {given}, not {wanted}")
+        if not self.at_tokens and getattr(self.fusion, "anchored", False) and getattr(self.fusion, "depth", 0):
+            raise ValueError("fusion.depth: blocks over the one pooled vector are attention to nothing: fuse_at tokens")
         return self
 
     def check_against(self, data: Any, task: Any) -> None:
         """Refuse a head that the task can't train, a constraint that the target's transform leaves, unknown columns."""
         constraint: Any = getattr(self.head, "constraint", "none")
         check_choice(constraint, getattr(data, "transform", "none"), getattr(data, "normalize_by", ()))
+        if task.kind == "pretrain" and self.head is not None:
+            raise ConfigError("a pretraining has no target to answer", where="model.head", fix="--head null")
         wanted = {"classification": "classification"}.get(task.kind)
         if task.kind == "regression":
             wanted = "distribution" if task.loss == "crps" else "regression"
-        if wanted is not None and self.head.kind != wanted:
+        kind = getattr(self.head, "kind", None)
+        if wanted is not None and kind != wanted:
             loss = f" with loss {task.loss}" if task.kind == "regression" else ""
             raise ConfigError(
-                f"the task {task.kind}{loss} needs the head {wanted}, not {self.head.kind!r}", where="model.head.kind",
+                f"the task {task.kind}{loss} needs the head {wanted}, not {kind!r}", where="model.head.kind",
                 fix=f"--head {wanted}" + (", or another --loss" if loss else ""),
             )  # fmt: skip
         if task.kind == "classification" and not getattr(data, "classifier", True):
@@ -121,7 +134,8 @@ class AamConfig(Config):
 
     def alone(self) -> "AamConfig":
         """The same model of the ASVs alone."""
-        head = self.head.model_copy(update={"film": False}) if getattr(self.head, "film", False) else self.head
+        head: Any = self.head
+        head = head.model_copy(update={"film": False}) if getattr(head, "film", False) else head
         none = config_class("fusion", "none")()
         return self.model_copy(update={"fusion": none, "output_scaling": [], "head": head})
 
@@ -149,14 +163,17 @@ class AamConfig(Config):
             chosen = config_class("fusion", "none")()
         return self.model_copy(update={"fusion": chosen})
 
-    def build(self, schema: Schema) -> "Aam":
-        """The model for these data; every part of every net starts from a seed of its own name."""
-        config = self.resolve(schema)
+    def build(self, schema: Schema, auxiliary: AuxiliaryConfig | None = None) -> "Aam":
+        """The model for these data, with a head for each auxiliary objective that has a weight.
+
+        Every part of every net starts from a seed of its own name.
+        """
+        config, objectives = self.resolve(schema), auxiliary or AuxiliaryConfig()
         root = torch.initial_seed()
-        return Aam(config, [_net(config, schema, root, number) for number in range(config.nets)])
+        return Aam(config, [_net(config, schema, objectives, root, number) for number in range(config.nets)])
 
 
-def _net(config: AamConfig, schema: Schema, root: int, number: int) -> "AamNet":
+def _net(config: AamConfig, schema: Schema, auxiliary: AuxiliaryConfig, root: int, number: int) -> "AamNet":
     """One network, wired by the config."""
 
     def part(name: str, chosen: Any, facts: Schema) -> Any:
@@ -190,14 +207,14 @@ def _net(config: AamConfig, schema: Schema, root: int, number: int) -> "AamNet":
     chosen = config.pool
     pool = None if single else AbundancePool(tokens_dim, chosen.heads, chosen.key, chosen.value, config.pools_asvs)
     dim = (tokens_dim if pool is None else pool.dim) + extra
+    seed_torch(root, number, "objectives")
+    objectives = objectives_of(auxiliary, asv, dim)
     if fusion is None:
         fusion = part("fusion", config.fusion, schema.with_widths({**widths, ASV: dim}))
         dim = cast(Fusion, fusion).dim
-    head = part("head", config.head, schema.with_widths({**widths, ASV: dim}))
-    scaling = None
-    if config.output_scaling:
-        scaling = _scaling(config, schema)
-    return AamNet(config, asv, sample, metadata, fusion, target, pool, composition, head, scaling)
+    head = None if config.head is None else part("head", config.head, schema.with_widths({**widths, ASV: dim}))
+    scaling = _scaling(config, schema) if config.output_scaling else None
+    return AamNet(config, asv, sample, metadata, fusion, target, pool, composition, head, scaling, objectives)
 
 
 def _scaling(config: AamConfig, schema: Schema) -> CategoryScaling:
@@ -209,9 +226,10 @@ def _scaling(config: AamConfig, schema: Schema) -> CategoryScaling:
                 f"{name!r} is no column of categories that the model is given", where="model.output_scaling",
                 fix=suggest(name, known) if known else "name it in --categorical-columns too",
             )  # fmt: skip
-    if config.head.kind != "regression":
+    kind = getattr(config.head, "kind", None)
+    if kind != "regression":
         raise ConfigError(
-            f"scaling by category is of one number a sample, the head is {config.head.kind!r}",
+            f"scaling by category is of one number a sample, the head is {kind!r}",
             where="model.output_scaling", fix="--head regression, or a fusion of the columns instead",
         )  # fmt: skip
     columns = list(schema.columns)
@@ -236,18 +254,23 @@ class AamNet(nn.Module):
         target: Stack,
         pool: AbundancePool | None,
         composition: nn.Module | None,
-        head: nn.Module,
+        head: nn.Module | None,
         scaling: CategoryScaling | None,
+        objectives: Objectives | None = None,
     ) -> None:
         super().__init__()
         self.at_tokens, self.pools_asvs = config.at_tokens, config.pools_asvs
         self.asv, self.sample, self.metadata, self.fusion = asv, sample, metadata, fusion
         self.target, self.pool, self.composition, self.head, self.scaling = target, pool, composition, head, scaling
+        self.objectives = objectives
 
     def forward(self, inputs: Mapping[str, Tensor], notes: Notes) -> Prediction:
         """The answer of every row, with the pooled vector it was read from."""
         fields = _stream(inputs, ASV)
-        tokens: Tokens = self.sample(self.asv(fields))
+        # Without an answer to give, a model is scored by its objectives.
+        asked = self.objectives if self.training or self.head is None else None
+        said = None if asked is None else cast(Asv, self.asv).named(fields)
+        tokens: Tokens = self.sample(self.asv(fields) if said is None else cast(Asv, self.asv).weighed(said, fields))
         context: dict[str, Tokens] = {}
         if self.metadata is not None and METADATA in inputs:
             context[METADATA] = self.metadata(_stream(inputs, METADATA))
@@ -256,13 +279,19 @@ class AamNet(nn.Module):
             tokens = fuse({ASV: tokens, **context}, notes)
         tokens = self.target(tokens)
         pooled = self._pooled(tokens, fields, notes)
+        parts = {}
+        if asked is not None and said is not None:
+            parts = asked(cast(Asv, self.asv), self.sample, fields, said, pooled.x[:, 0])
         if not self.at_tokens:
             pooled = fuse({ASV: pooled, **context}, notes)
-        found: Prediction = cast(Head, self.head)(pooled, context)
+        if self.head is None:
+            found = Prediction(masked_mean(pooled))
+        else:
+            found = cast(Head, self.head)(pooled, context)
         if self.scaling is not None and METADATA in inputs:
             point = self.scaling(found.point, inputs[METADATA], inputs[f"{METADATA}_mask"])
             found = Prediction(point, {"points": point[:, None]})
-        return found._replace(parts={**found.parts, "pooled": pooled.x.mean(dim=1)[:, None]})
+        return found._replace(parts={**found.parts, **parts, "pooled": masked_mean(pooled)[:, None]})
 
     def _pooled(self, tokens: Tokens, fields: Mapping[str, Tensor], notes: Notes) -> Tokens:
         """One vector a row: the tokens by attention, and the composition."""
@@ -285,7 +314,8 @@ class Aam(nn.Module):
     Reads `asv` (b, s) rows of the feature table, `asv_mask` (b, s), `asv_counts` (b, s), and `metadata` (b, k) codes,
     `metadata_numbers` (b, k), `metadata_mask` (b, k) if metadata are fused. Shape: -> point (b, outputs), with the
     head's parts and `pooled` (b, nets, d). Distributions are averaged as distribution functions, numbers as numbers,
-    classes as probabilities.  Units: of the transformed target.
+    classes as probabilities.  Units: of the transformed target.  Auxiliary objectives add parts of their own names in
+    training (see `Objectives`); a model without a head has them always, and its point (b, nets * d) is its vectors.
     Mask: an unknown cell of metadata is never read; a sample without any is answered from its ASVs alone, bit for bit
     as without the metadata leg. The order of a sample's ASVs has no effect beyond rounding.
     Source: the design document of `aam`; the pooling, blocks and composition path are those measured for this recipe.
@@ -340,7 +370,9 @@ class Aam(nn.Module):
             return Output(predictions[0], notes.losses, notes.maps)
         names = predictions[0].parts
         parts = {name: torch.cat([each.parts[name] for each in predictions], dim=1) for name in names}
-        point: Tensor = cast(Any, self.nets[0]).head.together(parts).to(predictions[0].point.dtype)
+        head = cast(Any, self.nets[0]).head
+        point: Tensor = torch.cat([each.point for each in predictions], dim=1) if head is None else head.together(parts)
+        point = point.to(predictions[0].point.dtype)
         return Output(Prediction(point, parts), notes.losses, notes.maps)
 
 

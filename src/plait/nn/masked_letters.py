@@ -25,16 +25,16 @@ def chosen(present: Tensor, draw: Tensor, share: float) -> Tensor:
 def hidden_letters(letters: Tensor, draw: Tensor, share: float, span: int = 1) -> Tensor:
     """Which letters are hidden: about `share` of the bases of each sequence, in spans of `span` neighbours.
 
-    `draw` is uniform on [0, 1). A span starts at a base where it lies below 1 - (1 - share)^(1 / span), so that a base
-    is under none with a probability of 1 - share; at least one starts in every sequence that has a base.
+    `draw` is uniform on [0, 1). A span starts where it lies below 1 - (1 - share)^(1 / span), so that a base which is
+    not among the first is under none with a probability of 1 - share; the least draw at a base always starts one.
     Shape: letters (r, L), draw (r, L) -> (r, L) bool.
     """
     bases = (letters >= 1) & (letters <= BASES)
-    starts = chosen(bases, draw, 1 - (1 - share) ** (1 / span))
     if span == 1:
-        return starts
-    spans = F.max_pool1d(F.pad(starts.float(), (span - 1, 0)), span, stride=1) > 0
-    return bases & spans
+        return chosen(bases, draw, share)
+    rate = 1 - (1 - share) ** (1 / span)
+    starts = chosen(bases, draw, rate) | ((letters > 0) & (draw < rate))
+    return bases & (F.max_pool1d(F.pad(starts.float(), (span - 1, 0)), span, stride=1) > 0)
 
 
 def fixed_draw(rows: int, columns: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The explanations of a run as the page draws them: checks, contributions, faithfulness, time and samples."""
+"""The explanations of a run as the page draws them: checks, contributions, faithfulness, time, texts and taxa."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from plait.report.arms import Scale, change_axis
 from plait.report.figures import Line, time_figure
 from plait.report.finite import finite_json
 from plait.report.shading import Room, shaded_sample
+from plait.report.taxa import counterfactual_table, taxa_figures
 from plait.report.wording import (
     SPLITS,
     Row,
@@ -20,6 +21,7 @@ from plait.report.wording import (
     date,
     metric_name,
     movement,
+    row_name,
     share,
     tells,
     than,
@@ -27,6 +29,8 @@ from plait.report.wording import (
 )
 
 ORDER = ("test", "val", "train")
+WINDOWS = "windows"
+"""The rows whose answers are forecasts."""
 PICKS = {
     "most": "the most attended token",
     "random": "one of the others at random",
@@ -74,35 +78,41 @@ def _drawn(path: Path, data: Row, room: Room, prefix: str) -> Row:
 def explained(data: Row, room: Room, prefix: str) -> Row:
     """One explanation in the parts of the page; `prefix` begins every id of its figures."""
     split = SPLITS.get(data["split"], str(data["split"]))
-    faithfulness = data.get("faithfulness")
+    faithfulness, rows = data.get("faithfulness"), row_name(data)
+    answer = "forecast" if rows == WINDOWS else "prediction"
     return {
-        "title": f"{capital(split)} windows{', before acceptance' if data['raw'] else ''}",
+        "rows": rows,
+        "row": rows.removesuffix("s"),
+        "answer": answer,
+        "title": f"{capital(split)} {rows}{', before acceptance' if data['raw'] else ''}",
         "id": prefix,
-        "facts": _facts(data),
-        "sentence": _faithful_sentence(faithfulness, data.get("no_faithfulness")),
-        "checks": _checks(data),
+        "facts": _facts(data, rows),
+        "sentence": _faithful_sentence(faithfulness, data.get("no_faithfulness"), answer),
+        "checks": _checks(data, answer),
         "maps": _maps(data["maps"]),
         "what": f"{split} {metric_name(str(data['metric']))}",
-        "contributions": _contributions(data["contributions"]),
-        "faithfulness": _faithfulness(faithfulness) if faithfulness else None,
+        "contributions": _contributions(data["contributions"], rows),
+        "faithfulness": _faithfulness(faithfulness, answer) if faithfulness else None,
         "time": _time(data["over_time"], prefix),
         "samples": [shaded_sample(sample, room) for sample in data["samples"]],
+        "taxa": taxa_figures(data.get("taxa")),
+        "counterfactuals": counterfactual_table(data.get("counterfactuals") or []),
     }
 
 
-def _facts(data: Row) -> str:
-    words = f"{count(data['windows'])} windows, fusion {data['fusion']}."
+def _facts(data: Row, rows: str) -> str:
+    words = f"{count(data['windows'])} {rows}, fusion {data['fusion']}."
     if not data["raw"]:
         return words
     kept = {"True": ", which validation kept", "False": ", which validation did not keep"}
     return f"{words} The model as it was trained{kept.get(str(data.get('accepted')), '')}."
 
 
-def _faithful_sentence(found: Row | None, reason: str | None) -> str:
+def _faithful_sentence(found: Row | None, reason: str | None, answer: str) -> str:
     if not found:
         return f"Faithfulness was not measured{f': {reason}' if reason else ''}."
     name = f"the attention on {found['stream']}"
-    than_others = "the forecast moves more without the most attended token than without another one"
+    than_others = f"the {answer} moves more without the most attended token than without another one"
     if found["faithful"] is None:
         return f"There is not enough data to say whether {name} is faithful."
     if found["faithful"]:
@@ -110,7 +120,7 @@ def _faithful_sentence(found: Row | None, reason: str | None) -> str:
     return f"{capital(name)} is not shown to be faithful: it is not shown that {than_others}."
 
 
-def _checks(data: Row) -> Row:
+def _checks(data: Row, answer: str) -> Row:
     """One sentence on all checks and a row of each; the agreement with the fast path is one of them."""
     rows = [
         {"map": str(each["map"]), "what": each["what"], "rows": count(each["rows"]), "holds": bool(each["holds"]),
@@ -120,7 +130,7 @@ def _checks(data: Row) -> Row:
     agreement = data["agreement"]
     largest = agreement["largest"]
     rows.append({
-        "map": "all", "what": "the forecast with maps is that without", "rows": count(data["windows"]),
+        "map": "all", "what": f"the {answer} with maps is that without", "rows": count(data["windows"]),
         "largest": "no number" if largest is None else f"{largest:.2g}".replace("-", "−"),
         "holds": bool(agreement["holds"]),
     })  # fmt: skip
@@ -140,11 +150,11 @@ def _maps(maps: Row) -> list[str]:
     return words
 
 
-def _contributions(found: Sequence[Row]) -> Row | None:
-    """What the error does without each modality and with that of another window, on one scale, and the gates."""
+def _contributions(found: Sequence[Row], rows: str) -> Row | None:
+    """What the error does without each modality and with that of another row, on one scale, and the gates."""
     if not found:
         return None
-    measures = {"drop": "without it", "permute": "with that of another window"}
+    measures = {"drop": "without it", "permute": f"with that of another {rows.removesuffix('s')}"}
     ends = [each[how][end] for each in found for how in measures for end in ("value", "low", "high")]
     scale = Scale.over(ends, least=0.01)
     return {
@@ -180,8 +190,8 @@ def _gate(found: Row) -> Row:
     }  # fmt: skip
 
 
-def _faithfulness(found: Row) -> Row:
-    """How far the forecast moves without a token of each kind, as bars and as changes in words."""
+def _faithfulness(found: Row, answer: str) -> Row:
+    """How far the answer moves without a token of each kind, as bars and as changes in words."""
     known = [found[pick] for pick in PICKS if found[pick] is not None]
     scale = Scale(0.0, max(known, default=0.0) or 1.0)
     return {
@@ -191,15 +201,15 @@ def _faithfulness(found: Row) -> Row:
             {"what": words, "value": told(found[pick], movement), "meter": scale.at(found[pick] or 0.0), "pick": pick}
             for pick, words in PICKS.items()
         ],
-        "changes": [_moves(*pair, found[name]) for name, pair in AGAINST.items()],
+        "changes": [_moves(*pair, found[name], answer) for name, pair in AGAINST.items()],
     }
 
 
-def _moves(one: str, other: str, found: Row) -> str:
+def _moves(one: str, other: str, found: Row, answer: str) -> str:
     if found["value"] is None:
         return f"{capital(one)} beside {other}: not enough data."
     much = than(found["value"]).replace("lower than", "less than").replace("higher than", "more than")
-    words = f"Without {one} the forecast moves {much} without {other}"
+    words = f"Without {one} the {answer} moves {much} without {other}"
     if found["low"] is None or found["high"] is None:
         return f"{words}; there is not enough data for an interval."
     shown = "" if found["low"] > 0 or found["high"] < 0 else ": no difference is shown"

@@ -37,9 +37,11 @@ def build_data(
 
 
 def build_model(config: RunConfig, schema: Schema) -> nn.Module:
-    """The model with its starting weights, a function of the seed alone."""
+    """The model with its starting weights, a function of the seed alone, and with heads for the task's objectives."""
     seed_torch(config.seed, "model")
-    model: nn.Module = config.model.build(schema)
+    auxiliary = getattr(config.task, "auxiliary", None)
+    given = {"auxiliary": auxiliary} if auxiliary is not None and auxiliary.weights else {}
+    model: nn.Module = config.model.build(schema, **given)
     return model
 
 

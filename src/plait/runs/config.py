@@ -38,4 +38,7 @@ class RunConfig(Config):
         check = getattr(self.model, "check_against", None)
         if check is not None:
             check(self.data, self.task)
+        auxiliary = getattr(self.task, "auxiliary", None)
+        if auxiliary is not None:
+            auxiliary.check(self.data, self.training)
         return self

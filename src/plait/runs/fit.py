@@ -21,6 +21,7 @@ from plait.runs.assemble import (
 )
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, write_splits, write_start
+from plait.runs.pretrained import settled, take, without_frozen
 from plait.runs.scores import SCORED, against_rivals, summarise, write_scores
 from plait.training.checkpoint import read_folder, write_folder
 from plait.training.evaluate import evaluate
@@ -43,6 +44,7 @@ def fit(
     """
     began = time.monotonic()
     if not (folder / "config.yaml").exists():
+        config = settled(config)
         write_start(folder, config)
     if data is None:
         data = build_data(config, table, progress=_encoding_progress())
@@ -52,10 +54,11 @@ def fit(
     write_file(folder / "config.yaml", config_text(config).encode())
     model = build_model(config, data.schema)
     started = start(model, data)
+    taken = take(config, model, folder)
     accelerator = accelerator_for(config, folder)
     accelerator.init_trackers("tensorboard")
     task = config.task.build(data)
-    training = stages_for(config.training, model, is_fused(model))
+    training = without_frozen(stages_for(config.training, model, is_fused(model)), model)
     check_anchor_learns(training, model, any(value is not None for value in started.values()))
     write_splits(folder, data)
     seconds = config.max_hours * 3600 if config.max_hours else None
@@ -68,7 +71,7 @@ def fit(
             alone = _anchor_weights(config, folder, data, task, trained, anchor, accelerator, left)
     rivals = task.rivals(data) if rivals is None else rivals
     result = _finish(config, folder, data, model, task, alone, rivals, accelerator)
-    result |= started
+    result |= started if taken is None else {**started, "pretrained": taken}
     result["total_s"] = time.monotonic() - began
     if accelerator.is_main_process:
         write_json(folder / "metrics.json", result)
@@ -116,7 +119,8 @@ def _anchor_weights(
     say(f"training {data.schema.anchor} alone through the same stages, for the acceptance step")
     place = folder / "anchor"
     place.mkdir(exist_ok=True)
-    stages = stages_for(config.training, model, fused=False)
+    take(config, model, place)
+    stages = without_frozen(stages_for(config.training, model, fused=False), model)
     if not stages.stages:
         return copy_weights(model)
     trainer = Trainer(model, task, data, stages, place, config.seed, accelerator, seconds, inside=folder)

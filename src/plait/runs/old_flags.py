@@ -33,13 +33,16 @@ def renewed(recipe: Recipe, overrides: Overrides) -> tuple[Overrides, list[str]]
         chosen = str(constraint.fields["output_constraint"])
     kind: ConstraintKind = next((each for each in CONSTRAINTS if each == chosen), "none")
     transform = renew_transform(
-        bool(old["normalize_targets"]) if "normalize_targets" in old else None,
+        _on(old, "normalize_targets") if "normalize_targets" in old else None,
         (_text(old, "normalize_targets_by") or "").split(",") if "normalize_targets_by" in old else (),
         _on(old, "log_transform_targets"),
         kind,
     )
     _refuse_both(transform, {"target_transform", "transform"} & set(named))
-    found = [each for each in (constraint, transform, _film(old)) if each is not None]
+    film = _film(old)
+    if film is not None and "data.categories" in film.fields:
+        _refuse_both(film, {"categorical_columns", "categories"} & set(named))
+    found = [each for each in (constraint, transform, film) if each is not None]
     fields = [(name, value) for each in found for name, value in each.fields.items()]
     return [*fields, *kept], [each.warning for each in found]
 
@@ -49,9 +52,10 @@ def _film(old: dict[str, Any]) -> Renewed | None:
     if "film_conditioning" not in old:
         return None
     value = old["film_conditioning"]
-    fields: dict[str, object] = {"model.head.film": True}
-    form = "--model.head.film"
-    if not isinstance(value, bool):
+    switch = str(value).lower() in ("true", "false")
+    fields: dict[str, object] = {"model.head.film": not switch or _on(old, "film_conditioning")}
+    form = "--model.head.film" if fields["model.head.film"] else "--no-model.head.film"
+    if not switch:
         fields["data.categories"] = [name.strip() for name in str(value).split(",")]
         form = f"--categorical-columns {value} {form}"
     return Renewed(fields, f"--film-conditioning is now {form}; the old flags go in the next major version")

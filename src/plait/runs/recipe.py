@@ -56,6 +56,17 @@ class Recipe:
     """Folds of the comparison; 0: the config's own splits."""
     source: str
     """The name or file the config came from."""
+    pretraining: dict[str, Any]
+    """What a pretraining lays over `config`, and over each of the `sizes`; empty where there is none."""
+
+    def for_pretraining(self) -> "Recipe":
+        """The recipe of a pretraining; a config from a file stays as it is. Errors: ConfigError where there is none."""
+        if not self.pretraining:
+            raise ConfigError(f"{self.name} has no pretraining", where="plait pretrain", fix="plait train it as it is")
+        every, sizes = self.pretraining["config"], self.pretraining.get("sizes", {})
+        laid = {name: merge(merge(size, every), sizes.get(name, {})) for name, size in self.sizes.items()}
+        own = self.source == self.name
+        return replace(self, config=merge(self.config, every) if own else self.config, sizes=laid, usual={})
 
 
 def recipe_names() -> list[str]:
@@ -82,7 +93,7 @@ def load_recipe(name: str) -> Recipe:
         data.get("implies", {}), data.get("written_as", {}), tuple(data.get("old", ())), data.get("guides", {}),
         data["anchor"], data.get("usual", {}),
         data["compare"]["modality"], data["compare"]["arms"], data["compare"]["meanings"],
-        data["compare"].get("folds", 0), name,
+        data["compare"].get("folds", 0), name, data.get("pretrain", {}),
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """A finished run: load it, ask it for forecasts and scores."""
 
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 from torch import nn
 
 from plait.core.config import validate
-from plait.core.errors import DataError, FileError
+from plait.core.errors import ConfigError, DataError, FileError
 from plait.core.schema import Schema
 from plait.objectives.bootstrap import Scores
 from plait.runs.assemble import accelerator_for, build_data, build_model
@@ -77,16 +78,26 @@ class Run:
 
         Of a series: one line an origin and variate, columns origin, variate, h1 .. hp; with a frame from its last row,
         beyond its end, with the texts given beside it; without one from the last row of the run's own data. Of samples:
-        one line a sample, with `files` named as the fields of the data (`table=`, `metadata=`, ...). With a `split` it
-        is every row of that split of the run's own data.
+        one line a sample, with `files` named as the fields of the data (`table=`, `metadata=`, ...); what is masked or
+        not read in them is said on standard error. With a `split` it is every row of that split of the run's own data.
+        Errors: ConfigError for new data of another kind than the run's; those of its source.
         """
         given = {name: value for name, value in (("frame", frame), ("texts", texts)) if value is not None} | files
         if split is not None and not given:
             return self._table(self.data, split, self.data.rows(split))
+        names = getattr(self.config.data, "new_names", tuple(given))
+        for name in given:
+            if name not in names or names[0] not in given:
+                raise ConfigError(
+                    f"a run of {self.config.recipe} is not asked by {name!r}" + " alone" * (name in names),
+                    where="predict", fix=f"give {names[0]}, and if need be {', '.join(names[1:])}",
+                )  # fmt: skip
         source, reads = self.config.data.as_learned(self.schema), self.config.model.reads
         table = source.of_new(self.schema, self.fitted, reads, **given) if given else None
         config = self.config.model_copy(update={"data": source})
         data = build_data(config, table, self.fitted, ahead=True)
+        for words in data.notices() if files else ():
+            print(words, file=sys.stderr)
         return self._table(data, "ahead", data.asked())
 
     def _table(self, data: Any, split: str, rows: Any) -> pd.DataFrame:

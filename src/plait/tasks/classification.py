@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from plait.core.config import Config
 from plait.core.tokens import Batch, Output
 from plait.data.samples import SampleData
+from plait.objectives.auxiliary import AuxiliaryConfig
 from plait.objectives.bootstrap import Rivals, Scores
 from plait.objectives.classification import balanced_class_weights, row_scores, surprise
 from plait.tasks import _samples
+from plait.tasks._auxiliary import Auxiliary
 
 
 class ClassificationTaskConfig(Config):
@@ -24,7 +26,9 @@ class ClassificationTaskConfig(Config):
     class_weights: Literal["none", "balanced"] = "none"
     """Whether all classes weigh the same in the loss, however many rows they have."""
     metric: Literal["log_loss", "error_rate"] = "log_loss"
-    """By what validation chooses, and what is compared; smaller is better."""
+    """By what validation chooses, and what is compared; smaller is better, and no auxiliary objective is among it."""
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    """Objectives learned beside the target."""
 
     def build(self, data: SampleData) -> "ClassificationTask":
         """The task on these data."""
@@ -38,6 +42,7 @@ class ClassificationTask:
 
     def __init__(self, config: ClassificationTaskConfig, data: SampleData) -> None:
         self.data, self.metric = data, config.metric
+        self.auxiliary = Auxiliary(config.auxiliary, data)
         self.score = "log_loss" if config.metric == "log_loss" else "errors"
         self.classes, self.target = data.fitted.classes, str(data.fitted.target)
         self.unit = "nats a sample" if config.metric == "log_loss" else "share of samples"
@@ -49,13 +54,14 @@ class ClassificationTask:
             self._weights = balanced_class_weights(labels, len(counts))
 
     def losses(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """The cross-entropy, and the model's own losses; of a mixed row by the shares of its two classes."""
+        """The cross-entropy, the auxiliary losses and the model's own; of a mixed row by the shares of its classes."""
         targets = batch.targets
         rows = self._rows(output, targets["y"], targets["mask"])
         if "share" in targets:
             other, share = self._rows(output, targets["y_other"], targets["mask_other"]), targets["share"]
             rows = share * rows + (1 - share) * other
-        return {"cross_entropy": (rows.sum(), self._weight(batch)), **output.losses}
+        own = {"cross_entropy": (rows.sum(), self._weight(batch))}
+        return {**own, **self.auxiliary.losses(output, batch), **output.losses}
 
     def _rows(self, output: Output, y: Tensor, mask: Tensor) -> Tensor:
         logits = output.prediction.parts["logits"]
@@ -63,14 +69,23 @@ class ClassificationTask:
         return surprise(logits, y.expand(-1, nets), mask.expand(-1, nets), self._weights)[0].mean(dim=1)
 
     def _weight(self, batch: Batch) -> Tensor:
-        y, mask = batch.targets["y"], batch.targets["mask"]
+        targets = batch.targets
         if self._weights is None:
-            return mask.sum()
-        return torch.where(mask, self._weights.to(y.device)[torch.where(mask, y, 0)], 0.0).sum()
+            return targets["mask"].sum()
+        rows = self._weight_of(targets["y"], targets["mask"])
+        if "share" in targets:
+            other, share = self._weight_of(targets["y_other"], targets["mask_other"]), targets["share"]
+            rows = share * rows + (1 - share) * other
+        return rows.sum()
+
+    def _weight_of(self, y: Tensor, mask: Tensor) -> Tensor:
+        """The class weight of each row. Shape: (b, 1) -> (b,)."""
+        assert self._weights is not None
+        return torch.where(mask, self._weights.to(y.device)[torch.where(mask, y, 0)], 0.0)[:, 0]
 
     def weights(self, batch: Batch) -> dict[str, Tensor]:
-        """The summed class weights of the known targets of the batch."""
-        return {"cross_entropy": self._weight(batch)}
+        """The summed class weights of the known targets of the batch, and what the auxiliary losses are divided by."""
+        return {"cross_entropy": self._weight(batch), **self.auxiliary.weights(batch)}
 
     def scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Log loss and errors of each row, and its known targets; unweighted."""

@@ -13,10 +13,12 @@ from plait.core.config import Config
 from plait.core.errors import ConfigError
 from plait.core.tokens import Batch, Output
 from plait.data.samples import SampleData
+from plait.objectives.auxiliary import AuxiliaryConfig
 from plait.objectives.bootstrap import Rivals
 from plait.objectives.pointwise import pointwise, row_errors
 from plait.objectives.regression import asymmetric, cdf_of_bins, crps, quantiles_of_bins
 from plait.tasks import _samples
+from plait.tasks._auxiliary import Auxiliary
 
 MIDDLE, OUTER = (0.16, 0.84), (0.1, 0.9)
 """Levels between which lie the sd of a normal distribution about its mean, and 80 % of any."""
@@ -29,7 +31,9 @@ class RegressionTaskConfig(Config):
     loss: Literal["crps", "mae", "mse", "huber", "quantile", "asymmetric"] = "crps"
     """crps of a predicted distribution (head distribution), or a loss of the number (head regression)."""
     metric: Literal["mae", "mse"] = "mae"
-    """By what validation chooses, and what is compared."""
+    """By what validation chooses, and what is compared; no auxiliary objective is among it."""
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    """Objectives learned beside the target."""
     level: float = Field(0.5, gt=0, lt=1)
     """With loss quantile: the level that is predicted."""
     over: float = Field(1.0, gt=0)
@@ -51,6 +55,7 @@ class RegressionTask:
 
     def __init__(self, config: RegressionTaskConfig, data: SampleData) -> None:
         self.config, self.data = config, data
+        self.auxiliary = Auxiliary(config.auxiliary, data)
         self.metric, self.score = config.metric, "ae" if config.metric == "mae" else "se"
         self.target = str(data.fitted.target)
         self.unit = f"{self.target}, in the unit of the files"
@@ -58,13 +63,17 @@ class RegressionTask:
         self._thresholds = data.tables.get("thresholds")
 
     def losses(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """The task's loss, each net by itself, and the model's own; of a mixed row by the shares of its two targets."""
+        """The task's loss, each net by itself, the auxiliary ones, and the model's own.
+
+        A mixed row's is by the shares of its two targets.
+        """
         targets = batch.targets
         rows = self._rows(output, targets["y"], targets["mask"])
         if "share" in targets:
             other, share = self._rows(output, targets["y_other"], targets["mask_other"]), targets["share"]
             rows = share * rows + (1 - share) * other
-        return {self.config.loss: (rows.sum(), targets["mask"].sum()), **output.losses}
+        own: dict[str, tuple[Tensor, Tensor]] = {self.config.loss: (rows.sum(), targets["mask"].sum())}
+        return {**own, **self.auxiliary.losses(output, batch), **output.losses}
 
     def _rows(self, output: Output, y: Tensor, mask: Tensor) -> Tensor:
         """The mean loss of the nets for each row. Shape: (b,)."""
@@ -90,13 +99,13 @@ class RegressionTask:
         return pointwise(points, y, mask, config.loss).mean(dim=1)
 
     def weights(self, batch: Batch) -> dict[str, Tensor]:
-        """Known targets of the batch."""
-        return {self.config.loss: batch.targets["mask"].sum()}
+        """Known targets of the batch, and what the auxiliary losses are divided by."""
+        return {self.config.loss: batch.targets["mask"].sum(), **self.auxiliary.weights(batch)}
 
     def scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Squared and absolute errors of each row in the unit of the files, and its known targets."""
         rows = batch.info["row"]
-        point, truth = (self.data.in_unit(z, rows) for z in (output.prediction.point, batch.targets["y"]))
+        point, truth = self.data.in_unit(output.prediction.point, rows), self.data.truth(rows)
         return row_errors(point, truth, batch.targets["mask"].to(point.device))
 
     def selection(self, scores: Mapping[str, Any]) -> float:

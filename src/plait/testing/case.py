@@ -87,8 +87,14 @@ class Case(ABC):
         return {name: t.to(self.device, self.dtype if t.is_floating_point() else t.dtype) for name, t in inputs.items()}
 
     def poisoned(self, inputs: Tensors, value: float) -> Tensors:
-        """The inputs with their absent content replaced."""
-        return {**inputs, **{name: put(inputs[name], inputs[mask], value) for name, mask in self.masks(inputs).items()}}
+        """The inputs with their absent content replaced; a row number or a code, which can't be NaN, by one that is far
+        out of range.
+        """
+        far = int(1e12 if value > 0 else -1e12 if value != 0 else 0)
+        found = dict(inputs)
+        for name, mask in self.masks(inputs).items():
+            found[name] = put(inputs[name], inputs[mask], value if inputs[name].is_floating_point() else far)
+        return found
 
 
 C = TypeVar("C", bound=Case)

@@ -149,15 +149,6 @@ class EncoderCase(Case):
         ]
         return dict.fromkeys(alike, "mask")
 
-    def poisoned(self, inputs: Tensors, value: float) -> Tensors:
-        """The inputs with their absent content replaced; a row number or a code, which can't be NaN, by one that is far
-        out of range.
-        """
-        found = super().poisoned({n: t for n, t in inputs.items() if t.is_floating_point() or n == "mask"}, value)
-        far = int(1e12 if value > 0 else -1e12 if value != 0 else 0)
-        codes = {n: put(inputs[n], inputs[m], far) for n, m in self.masks(inputs).items() if n not in found}
-        return {**inputs, **found, **codes}
-
     def seen(self, outputs: Tensors) -> Tensors:
         """The tokens with 0 for absent ones, and the mask."""
         return {"x": put(outputs["x"], outputs["mask"], 0.0), "mask": outputs["mask"]}

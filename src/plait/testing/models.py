@@ -24,7 +24,15 @@ from plait.testing.case import (
     require_near,
     rows,
 )
-from plait.testing.encoders import Fields, series_fields, series_schema, vector_fields
+from plait.testing.encoders import (
+    SAMPLES,
+    Fields,
+    random_tables,
+    sample_schema,
+    series_fields,
+    series_schema,
+    vector_fields,
+)
 from plait.testing.graphs import GRAPHS
 from plait.testing.heads import prediction_tensors
 from plait.testing.laws import EVERY_PART
@@ -54,9 +62,12 @@ def check_model(
     - graphs, which cost seconds and are left out with `graphs=False`: `torch.export` with a dynamic batch and
       `torch.compile(fullgraph=True, backend="aot_eager")` agree.
 
-    The batch is made from `schema`: the anchor is a series `<anchor>`, `<anchor>_mask` (b, t, v), `_marks` (b, t, k),
-    `_prior` (b, p, v), `_season` (b,); each context is a stream of vectors `<name>` (b, m, e), `<name>_mask` and
-    `<name>_age` (b, m). For other inputs give `inputs(rows, generator)`.
+    The batch is made from `schema`; unset, that is `schema_of(config)`. An anchor `asv` is samples: `asv` rows of a
+    feature table, `asv_mask`, `asv_counts` (b, s), and as context `metadata` codes, `metadata_numbers`,
+    `metadata_mask` (b, k); a part with `fill` is filled with random tables after the model is built. Any other anchor
+    is a series `<anchor>`, `<anchor>_mask` (b, t, v), `_marks` (b, t, k), `_prior` (b, p, v), `_season` (b,), and each
+    context a stream of vectors `<name>` (b, m, e), `<name>_mask` and `<name>_age` (b, m). For other inputs give
+    `inputs(rows, generator)`.
 
     Tolerances, relative to max(1, |y|): 1e-5, and 1e-6 for the rows that a change does not concern; in other dtypes
     than float32 both are 2e-2. What is said to be exact or bit for bit is compared by `torch.equal` in every dtype.
@@ -66,10 +77,15 @@ def check_model(
     >>> from plait.models.chimera import ChimeraConfig
     >>> check_model(ChimeraConfig(series={"kind": "linear"}, text={"kind": "text", "depth": 0}), graphs=False)
     """
-    case = ModelCase(config, schema or series_schema(), dtype, device, inputs)
+    case = ModelCase(config, schema or schema_of(config), dtype, device, inputs)
     hold(case, (shapes, bad_batch_is_refused, *EVERY_PART))
     hold(case, MODEL)
     hold(case, GRAPHS if graphs else ())
+
+
+def schema_of(config: Config) -> Schema:
+    """The schema a model is checked with, by the inputs it reads."""
+    return sample_schema() if "asv" in getattr(config, "reads", ()) else series_schema()
 
 
 class ModelCase(Case):
@@ -99,11 +115,32 @@ class ModelCase(Case):
         maker = torch.Generator().manual_seed(seed)
         if self.inputs is not None:
             return self.finish(self.inputs(rows, maker))
-        anchor = self.schema.anchor
-        found = prefixed(anchor, series_fields(self.schema, rows, maker))
-        for name in self.schema.contexts:
-            found |= prefixed(name, vector_fields(self.schema, name, rows, maker))
+        found: Tensors = {}
+        for name in (self.schema.anchor, *self.schema.contexts):
+            found |= prefixed(name, self.fields(name, rows, maker))
         return self.finish(found)
+
+    def fields(self, name: str, rows: int, maker: torch.Generator) -> Tensors:
+        """Random fields of one modality."""
+        if self.of_samples:
+            return SAMPLES[name](self.schema, rows, maker)
+        if name == self.schema.anchor:
+            return series_fields(self.schema, rows, maker)
+        return vector_fields(self.schema, name, rows, maker)
+
+    @property
+    def of_samples(self) -> bool:
+        """Whether the anchor is samples, and not a series."""
+        return self.schema.anchor in SAMPLES
+
+    def build(self, config: Config | None = None, seed: int = 0) -> nn.Module:
+        """The model at its initialisation, in evaluation mode; its tables differ by the seed, as its weights do."""
+        module = super().build(config, seed)
+        for part in module.modules() if self.of_samples else ():
+            fill: Callable[[Tensors], None] | None = getattr(part, "fill", None)
+            if fill is not None:
+                fill(random_tables(self.schema, seed))
+        return module
 
     def run(self, module: nn.Module, inputs: Tensors, notes: Notes | None = None) -> Tensors:
         """The tensors of the prediction and of the model's own losses by name."""
@@ -122,13 +159,13 @@ class ModelCase(Case):
         return {name: tensor for name, tensor in outputs.items() if not name.startswith("loss ")}
 
     def masks(self, inputs: Tensors) -> dict[str, str]:
-        """Of every modality the content, and in a stream of vectors every float that has one value a token."""
+        """Of every modality the content, and in a stream of vectors or samples every float with one value a token."""
         found = {}
         for mask_name in (name for name in inputs if name.endswith("_mask")):
             name, mask = mask_name.removesuffix("_mask"), inputs[mask_name]
             for key, tensor in inputs.items():
                 own = key == name or (key.startswith(f"{name}_") and mask.dim() == 2 and tensor.shape == mask.shape)
-                if own and tensor.is_floating_point():
+                if own and (tensor.is_floating_point() or (key == name and name in SAMPLES)):
                     found[key] = mask_name
         return found
 

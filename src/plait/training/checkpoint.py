@@ -16,6 +16,7 @@ from torch import Tensor
 
 from plait.core.errors import FileError
 from plait.core.files import sync_folder
+from plait.training.shards import shard_like, whole
 
 MANIFEST = "manifest.json"
 
@@ -75,13 +76,14 @@ def _plain(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Checkpoints:
-    """The numbered checkpoints of a run."""
+    """The numbered checkpoints of a run. Of several processes one `writes`."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path, keep: int, writes: bool = True) -> None:
         self.folder, self.keep = folder, keep
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(".*.part"):
-            shutil.rmtree(stale, ignore_errors=True)
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
+            for stale in folder.glob(".*.part"):
+                shutil.rmtree(stale, ignore_errors=True)
 
     def all(self) -> list[Path]:
         """The checkpoints there are, oldest first."""
@@ -129,15 +131,16 @@ def set_rng_state(tensors: Mapping[str, Tensor], data: Any) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as `<parameter number>.<name>` tensors; the groups follow from the config."""
+    """The optimiser's state as `<parameter number>.<name>` tensors, whole; the groups follow from the config."""
     state = optimizer.state_dict()["state"]
-    return {f"{number}.{name}": value for number, entry in state.items() for name, value in entry.items()}
+    return {f"{number}.{name}": whole(value) for number, entry in state.items() for name, value in entry.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put an optimiser of the same groups back to what `optimizer_tensors` saw."""
+    """Put an optimiser of the same groups back to what `optimizer_tensors` saw, sharded as its parameters are."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
+        state.setdefault(int(number), {})[name] = shard_like(value, parameters[int(number)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

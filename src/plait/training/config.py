@@ -2,9 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from plait.core.config import Config
+
+MODES = ("data_parallel", "distributed", "fsdp")
+"""Ways to share a training out over devices, one at a time."""
 
 
 class StageConfig(Config):
@@ -58,6 +61,12 @@ class TrainingConfig(Config):
     """Share of train rows in which a context modality is hidden whole: one rate, or {name: rate}; never the anchor."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision."""
+    data_parallel: bool = False
+    """One process shares each batch out over all GPUs (torch's DataParallel, for compatibility)."""
+    distributed: bool = False
+    """A process a device, each with the whole model (DDP); what several processes do unless fsdp is set."""
+    fsdp: bool = False
+    """A process a device, each with a shard of weights, gradients and optimiser state (FSDP)."""
     trackers: list[str] = ["tensorboard"]
     """Where metrics go besides metrics.jsonl."""
     log_steps: int = Field(50, ge=0)
@@ -70,6 +79,17 @@ class TrainingConfig(Config):
     """Checkpoints kept."""
     stages: list[StageConfig] = Field([StageConfig(name="all")], min_length=1)
     """Stages in order; each begins with the best weights of the one before."""
+
+    @model_validator(mode="after")
+    def _is_one_mode(self) -> "TrainingConfig":
+        asked = [name for name in MODES if getattr(self, name)]
+        if len(asked) > 1:
+            # Each shares out more than the one before it.
+            dropped = " and ".join(asked[:-1])
+            raise ValueError(f"{dropped} and {asked[-1]} are set, a training has one of them: drop {dropped}")
+        if self.fsdp and self.precision == "fp16":
+            raise ValueError("fsdp and precision fp16 do not go together: take bf16, or distributed")
+        return self
 
     @field_validator("modality_dropout", mode="before")
     @classmethod

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from plait.core import signals
-from plait.core.errors import NumericsError
+from plait.core.errors import NumericsError, Terminated
 from plait.core.protocols import Dataset, Task
 from plait.core.tokens import Batch
 from plait.objectives.bootstrap import Scores
+
+SAVED = "the last checkpoint is good; go on with --resume"
 
 
 def evaluate(
@@ -29,18 +31,25 @@ def evaluate(
     Shape: each score (n,). Errors: NumericsError names the first row whose score is not finite.
     """
     rows = data.rows(split)
-    mine = rows[accelerator.process_index :: accelerator.num_processes]
+    world = accelerator.num_processes
+    mine = rows[accelerator.process_index :: world]
     prepare = prepare or (lambda batch: batch.to(accelerator.device))
     collected: dict[str, list[NDArray[np.float64]]] = {}
     model.eval()
     with torch.no_grad():
-        for start in range(0, len(mine), batch_size):
-            signals.check("the last checkpoint is good; go on with --resume")
-            batch = prepare(data.batch(split, mine[start : start + batch_size]))
+        # A sharded model is put together by all processes at once: all pass as many batches as the first, the longest.
+        for start in range(0, -(-len(rows) // world), batch_size):
+            if world == 1:
+                signals.check(SAVED)
+            part = mine[start : start + batch_size]
+            batch = prepare(data.batch(split, part if len(part) else rows[:1]))
             for name, score in task.scores(model(batch), batch).items():
-                collected.setdefault(name, []).append(score.double().cpu().numpy())
+                collected.setdefault(name, []).append(score.double().cpu().numpy()[: len(part)])
     own = {name: np.concatenate(parts) for name, parts in collected.items()}
     scores = _gather(mine, own, rows, accelerator)
+    # Some scores of a row need the other rows of its split.
+    whole = getattr(task, "of_split", None)
+    scores = scores if whole is None else whole(scores)
     for name, values in scores.items():
         if not np.isfinite(values).all():
             bad = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -53,8 +62,10 @@ def _gather(mine: NDArray[np.int64], own: Scores, rows: NDArray[np.int64], accel
         return own
     from accelerate.utils import gather_object
 
-    pieces = gather_object([(mine, own)])
-    order = np.concatenate([ids for ids, _ in pieces])
+    pieces = gather_object([(mine, own, signals.asked())])
+    if any(asked for _, _, asked in pieces):
+        raise Terminated(f"stopped as asked; {SAVED}")
+    order = np.concatenate([ids for ids, _, _ in pieces])
     assert len(np.unique(order)) == len(order) == len(rows)
     place = np.argsort(order)
-    return {name: np.concatenate([part[name] for _, part in pieces])[place] for name in own}
+    return {name: np.concatenate([part[name] for _, part, _ in pieces])[place] for name in own}

@@ -3,9 +3,10 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,16 +17,19 @@ from torch import Tensor, nn
 
 from plait.core import signals
 from plait.core.console import Progress, say
-from plait.core.errors import NumericsError
+from plait.core.errors import NumericsError, Terminated
 from plait.core.protocols import Dataset, Model, Task
 from plait.core.seeding import generator, seed_torch
-from plait.core.tokens import Batch
-from plait.training.checkpoint import Checkpoints, load_optimizer, optimizer_tensors, rng_state, set_rng_state
+from plait.core.tokens import Batch, Output
+from plait.training.checkpoint import Checkpoints, load_optimizer, optimizer_tensors
 from plait.training.config import StageConfig, TrainingConfig
 from plait.training.evaluate import evaluate
+from plait.training.launch import from_main
 from plait.training.modality_dropout import ModalityDropout
+from plait.training.parallel import ONE, Parallel, without_rows
+from plait.training.shards import Weights, copy_shards, in_place, shards_like, whole
 from plait.training.stages import build_optimizer, learning_rate, select
-from plait.training.state import Position, Trained, Weights, copy_weights
+from plait.training.state import Position, Trained, add_to, copy_weights
 
 
 class Trainer:
@@ -33,7 +37,8 @@ class Trainer:
 
     Data order is `rows(seed, stage, epoch)[rank::world]`, a pure function. The loss of an optimiser step is the sum
     over its rows divided by the weight of all of them, over micro-batches and devices, so that masked targets,
-    accumulation and a short last batch all give the one true mean.
+    accumulation and a short last batch all give the one true mean. Processes that share a training take every decision
+    (to save, to stop) together. `bare` is the model as given; in a stage `model` is passed through and `live` learns.
     """
 
     def __init__(
@@ -50,14 +55,16 @@ class Trainer:
     ) -> None:
         self.task, self.data, self.config, self.folder, self.seed = task, data, config, folder, seed
         self.accelerator = accelerator
+        self.parallel = Parallel(config, accelerator)
         self.bare, self.required = model, cast(Model, model).required
-        self.model: nn.Module = accelerator.prepare(model)
+        self.model, self.live = self.parallel.wrap(model) if self.parallel.world == 1 else (model, model)
         self.hide = ModalityDropout(config.modality_dropout, data, seed)
         self.main = bool(accelerator.is_main_process)
-        self.checkpoints = Checkpoints(folder / "checkpoints", config.keep)
+        self.checkpoints = Checkpoints(folder / "checkpoints", config.keep, self.main)
         self.position = Position()
         self.weights: dict[str, Weights] = {}
         self.optimizer: Any = None
+        self.in_force: dict[str, Any] = {}
         self.deadline = time.monotonic() + max_seconds if max_seconds else None
         self.saved_at = time.monotonic()
         self.log = folder / "metrics.jsonl"
@@ -73,31 +80,38 @@ class Trainer:
             stage = self.config.stages[self.position.stage]
             self._stage(stage, restored)
             restored = None
+        self.parallel.place(self.bare)
         return Trained(self.weights["best"], self.weights.get("anchor"), self.position)
 
     def _stage(self, stage: StageConfig, restored: dict[str, Weights] | None) -> None:
         learning = select(self.bare, stage)
         position = self.position
-        self.optimizer = self.accelerator.prepare(build_optimizer(self.bare, stage, self.config))
+        if restored is None and "best" in self.weights:
+            self.bare.load_state_dict(self.weights["best"])
+        self.model, self.live = self.parallel.wrap(self.bare)
+        self.in_force = {} if self.parallel.mode == ONE else self.parallel.record(self.model)
+        self.optimizer = self.accelerator.prepare(build_optimizer(self.live, stage, self.config))
         if restored is not None:
             load_optimizer(getattr(self.optimizer, "optimizer", self.optimizer), restored.get("optimizer", {}))
+            if "ema" in self.weights:
+                self.weights["ema"] = shards_like(self.weights["ema"], self.live)
         else:
-            if "best" in self.weights:
-                self.bare.load_state_dict(self.weights["best"])
             position.epoch = position.batch = position.stale = 0
-            seed_torch(self.seed, "stage", stage.name)
+            rank = self.parallel.rank  # each process has its own dropout
+            seed_torch(self.seed, "stage", stage.name, *([rank] if rank else []))
             if self.config.ema:
-                self.weights["ema"] = copy_weights(self.bare)
+                self.weights["ema"] = copy_shards(self.live)
             score = self._validate(stage)
             self._keep_best(score, 0)
-            self._record({"event": "stage", "stage": stage.name, "parameters": learning, "val": score})
+            entry = {"event": "stage", "stage": stage.name, "parameters": learning, "val": score}
+            self._record(entry | ({"parallel": self.in_force} if self.in_force else {}))
         epochs = stage.epochs if self.config.epochs is None else self.config.epochs
         per_epoch = -(-len(self.data.rows("train")) // self.config.batch_size)
         progress = Progress(f"stage {stage.name}", epochs * per_epoch)
         try:
             while position.epoch < epochs and position.stale < self.config.patience:
                 self._epoch(stage, epochs * per_epoch, per_epoch, progress)
-                if self._late():
+                if self.parallel.any(self.main and self._late())[0]:
                     say("the time of --max-hours is over: going on with the best weights so far")
                     position.done = True
                     break
@@ -107,6 +121,7 @@ class Trainer:
             self.weights["anchor"] = self.weights["best"]
         position.stage += 1
         position.done = position.done or position.stage == len(self.config.stages)
+        self.model = self.live = self.bare
         self.bare.load_state_dict(self.weights["best"])
         position.epoch = position.batch = 0
         self.optimizer = None
@@ -148,54 +163,57 @@ class Trainer:
         self._maybe_save()
 
     def _step(self, rows: NDArray[np.int64], stage: StageConfig) -> dict[str, float]:
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        parts = [part[rank::world] for part in np.array_split(rows, min(self.config.accumulate, len(rows)))]
-        epoch = self.position.epoch
-        batches = [
-            self._seen(self.hide(self.data.training_batch(p, stage.name, epoch), p, stage.name, epoch), stage)
-            for p in parts
-        ]
-        weights = self._global_weights(batches, len(rows))
-        losses = dict.fromkeys(weights, 0.0)
+        parts = np.array_split(rows, min(self.config.accumulate, len(rows)))
+        batches = [self._share(part, stage) for part in parts]
+        weights = self._global_weights([batch.rows(slice(count)) for batch, count in batches], len(rows))
+        own: dict[str, list[float]] = {}
+        fault: NumericsError | None = None
         self.optimizer.zero_grad(set_to_none=True)
-        for number, batch in enumerate(batches):
-            last = number == len(batches) - 1
-            with nullcontext() if last or world == 1 else self.accelerator.no_sync(self.model):
-                output = self.model(batch)
-                named = self.task.losses(output, batch)
+        for part, (batch, rows_here) in zip(parts, batches, strict=True):
+            with nullcontext() if part is parts[-1] else self.parallel.unsynced(self.model):
+                named = self._losses(batch, rows_here)
                 loss = torch.stack([total / weights[name] for name, (total, _) in named.items()]).sum()
                 for name, (total, weight) in named.items():
-                    sums = self.position.sums.setdefault(name, [0.0, 0.0])
-                    sums[0], sums[1] = sums[0] + float(total.detach()), sums[1] + float(weight)
-                    losses[name] = losses.get(name, 0.0) + float(total.detach()) / weights[name]
+                    add_to(own, name, float(total.detach()), float(weight))
                 if not torch.isfinite(loss):
-                    raise NumericsError(
-                        f"the loss is {loss.item()} at step {self.position.step}, rows {parts[number][:5].tolist()}...",
+                    fault = fault or NumericsError(
+                        f"the loss is {loss.item()} at step {self.position.step}, rows {part[:5].tolist()}...",
                         where=f"stage {stage.name}",
                         fix="the last checkpoint is good; lower training.lr, or check these rows with plait data check",
                     )
                 if loss.requires_grad:
-                    self.accelerator.backward(loss * world)
+                    self.accelerator.backward(loss * self.parallel.world)
+        faults, *every = self.parallel.sum([float(fault is not None), *chain.from_iterable(own.values())])
+        if faults:
+            raise fault or NumericsError("another process met a loss that is no number", where=f"stage {stage.name}")
         if self.config.clip:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+            self.accelerator.clip_grad_norm_(self.live.parameters(), self.config.clip)
         self.optimizer.step()
         if self.config.ema:
             average = self.weights["ema"]
-            for name, parameter in self.bare.named_parameters():
+            for name, parameter in self.live.named_parameters():
                 if parameter.requires_grad:
                     average[name].lerp_(parameter.detach(), 1 - self.config.ema)
-        return losses
+        for name, summed, count in zip(own, every[::2], every[1::2], strict=True):
+            add_to(self.position.sums, name, summed, count)
+        return {name: summed / weights[name] for name, summed in zip(own, every[::2], strict=True)}
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
+    def _share(self, part: NDArray[np.int64], stage: StageConfig) -> tuple[Batch, int]:
+        """This process's share of a part of a step, and its number of rows: where it gets none, a row to stand in."""
+        epoch = self.position.epoch
+        rows = part[self.parallel.rank :: self.parallel.world]
+        fed = rows if len(rows) else part[:1]
+        batch = self.data.training_batch(fed, stage.name, epoch)
+        return self._seen(self.hide(batch, fed, stage.name, epoch), stage), len(rows)
+
+    def _losses(self, batch: Batch, count: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """Named (sum, weight). A row that stands in is passed, since all processes must, and then left out."""
+        output: Output = self.model(batch)
+        return self.task.losses(output if count else without_rows(output), batch.rows(slice(count)))
+
+    def _averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in the model's place, if there are any."""
-        if not self.config.ema:
-            yield
-            return
-        own = copy_weights(self.bare)
-        self.bare.load_state_dict(self.weights["ema"])
-        yield
-        self.bare.load_state_dict(own)
+        return in_place(self.weights["ema"], self.live) if self.config.ema else nullcontext()
 
     def _global_weights(self, batches: list[Batch], rows: int) -> defaultdict[str, float]:
         """The weight of each of the task's losses over the optimiser step; of any other, the number of its rows."""
@@ -203,10 +221,8 @@ class Trainer:
         for batch in batches:
             for name, weight in self.task.weights(batch).items():
                 own[name] = own.get(name, 0.0) + float(weight)
-        if self.accelerator.num_processes > 1:
-            names = sorted(own)
-            total = self.accelerator.reduce(torch.tensor([own[n] for n in names], device=self.accelerator.device))
-            own = dict(zip(names, total.tolist(), strict=True))
+        names = sorted(own)
+        own = dict(zip(names, self.parallel.sum([own[name] for name in names]), strict=True))
         return defaultdict(lambda: float(rows), {name: max(weight, 1.0) for name, weight in own.items()})
 
     def _seen(self, batch: Batch, stage: StageConfig) -> Batch:
@@ -228,7 +244,7 @@ class Trainer:
         last = self.config.choose == "last"
         if epoch == 0 or position.best is None or score < position.best or last:
             position.best, position.best_epoch, position.stale = score, epoch, 0
-            self.weights["best"] = copy_weights(self.bare)
+            self.weights["best"] = copy_weights(self.live)
         else:
             position.stale += 1
 
@@ -247,43 +263,36 @@ class Trainer:
         return self.deadline is not None and time.monotonic() > self.deadline
 
     def _maybe_save(self) -> None:
-        stop = signals.asked()
-        every = self.config.checkpoint_steps
-        due = (
-            self.position.step % every == 0
-            if every
-            else time.monotonic() - self.saved_at > self.config.checkpoint_seconds
-        )
+        every, since = self.config.checkpoint_steps, time.monotonic() - self.saved_at
+        due = self.position.step % every == 0 if every else since > self.config.checkpoint_seconds
+        due, stop = self.parallel.any(self.main and due, signals.asked())
         if due or stop:
             self._save()
         if stop:
-            signals.check(f"go on with: plait train --resume {self.run_folder}")
+            raise Terminated(f"stopped as asked; go on with: plait train --resume {self.run_folder}")
 
     def _save(self) -> None:
-        if not self.main:
-            return
-        tensors, data = rng_state()
-        groups: dict[str, Mapping[str, Tensor]] = {
-            "model": self.bare.state_dict(),
-            "rng": tensors,
-            **self.weights,
-        }
+        rng, data = self.parallel.rng()
+        groups: dict[str, Mapping[str, Tensor]] = {"model": self.live.state_dict(), **self.weights}
+        groups = {name: {key: whole(value) for key, value in held.items()} for name, held in groups.items()}
+        groups["rng"] = rng
         if self.optimizer is not None:
             groups["optimizer"] = optimizer_tensors(getattr(self.optimizer, "optimizer", self.optimizer))
-        self.checkpoints.save(self.position.step, groups, {"position": asdict(self.position), "rng": data})
+        if self.main:
+            self.checkpoints.save(self.position.step, groups, {"position": asdict(self.position), "rng": data})
         self.saved_at = time.monotonic()
 
     def _restore(self) -> dict[str, Weights] | None:
-        found = self.checkpoints.latest()
+        found = from_main(self.checkpoints.latest)
         if found is None:
-            if self.log.exists():
+            if self.main and self.log.exists():
                 self.log.write_bytes(b"")
             return None
         tensors, state = found
         self.position = Position(**state["position"])
         self.bare.load_state_dict(tensors["model"])
         self.weights = {name: tensors[name] for name in ("best", "anchor", "ema") if name in tensors}
-        set_rng_state(tensors["rng"], state["rng"])
+        self.parallel.set_rng(tensors["rng"], state["rng"], self.seed, self.position.step)
         if self.main:
             with open(self.log, "ab") as file:
                 file.truncate(self.position.log_bytes)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import nn
 
-Weights = dict[str, Tensor]
+from plait.training.shards import Weights, whole
 
 
 @dataclass
@@ -33,5 +33,11 @@ class Trained:
 
 
 def copy_weights(model: nn.Module) -> Weights:
-    """The model's weights as they are now."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+    """The model's weights as they are now, whole also where each process holds a shard: then all of them must call."""
+    return {name: whole(value).detach().clone() for name, value in model.state_dict().items()}
+
+
+def add_to(sums: dict[str, list[float]], name: str, total: float, weight: float) -> None:
+    """Add a loss and its weight to the sums of its name."""
+    before = sums.get(name, [0.0, 0.0])
+    sums[name] = [before[0] + total, before[1] + weight]

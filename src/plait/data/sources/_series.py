@@ -64,6 +64,8 @@ class SeriesConfig(Config):
 
     new_table: ClassVar[dict[str, str]] = {}
     """Fields by which a user's new table of such data is read as `csv`."""
+    new_names: ClassVar[tuple[str, ...]] = ("frame", "texts")
+    """What a user's new series is given by."""
 
     rows: int | None = Field(None, ge=3)
     """Use the last rows of the series only, this many; unset: all."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from plait.core.schema import Schema
 from plait.core.tokens import Map
 from plait.evaluation.explain.look import Look
-from plait.evaluation.explain.streams import Inputs, present_tokens
+from plait.evaluation.explain.streams import Inputs, places_of
 from plait.evaluation.explain.weights import segments
 
 NEAR = 1e-5
@@ -21,11 +21,11 @@ ABSENT = "absent tokens weigh exactly 0"
 NAMED = "keys are named with their number of places"
 GATES = "gates lie between 0 and 1"
 ALLOWED = {SUMS: NEAR, ABSENT: 0.0, NAMED: 0.0, GATES: 0.0}
-"""What is checked, and how large the fault of a window may be."""
+"""What is checked, and how large the fault of a row may be."""
 
 
 class Checks:
-    """What every check found over the windows so far."""
+    """What every check found over the rows so far."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -33,7 +33,7 @@ class Checks:
         self._apart = 0.0
 
     def add(self, look: Look) -> None:
-        """Check the maps of some windows, and the prediction beside them against the fast path's."""
+        """Check the maps of some rows, and the prediction beside them against the fast path's."""
         for name, what, largest in faults(look.maps, look.batch.inputs, self.schema):
             rows, before = self._found.get((name, what), (0, 0.0))
             self._found[name, what] = rows + len(look.rows), max(before, largest)
@@ -42,7 +42,7 @@ class Checks:
         self._apart = max(self._apart, _number(apart.max()))
 
     def to_json(self) -> list[dict[str, Any]]:
-        """One record a map and check: windows, the largest fault (None where it is no number), whether it holds."""
+        """One record a map and check: rows, the largest fault (None where it is no number), whether it holds."""
         return [
             {
                 "map": name, "rows": rows, "what": what, "largest": largest if isfinite(largest) else None,
@@ -76,8 +76,10 @@ def faults(maps: Mapping[str, Map], inputs: Inputs, schema: Schema) -> Iterator[
 
 def _beside_one(found: Map, inputs: Inputs, schema: Schema) -> Tensor:
     """How far each query's weights are from a sum of 1, or from 0 in a row without any key. Shape: (b, h, n)."""
-    streams = [name for name, _ in found.keys if name in schema.streams] or list(schema.contexts)
-    masks = [mask for name in streams if (mask := present_tokens(inputs, schema, name)) is not None]
+    streams = {name: places for name, places in found.keys if name in schema.streams}
+    streams = streams or dict.fromkeys(schema.contexts, 0)
+    each = [places_of(inputs, schema, name, places) for name, places in streams.items()]
+    masks = [mask for mask in each if mask is not None]
     total = found.values.sum(dim=-1)
     gap = (total - 1).abs()
     if not masks:
@@ -90,7 +92,7 @@ def _on_absent(found: Map, inputs: Inputs, schema: Schema) -> Iterator[tuple[str
     """The largest weight on an absent token, of the streams of which the inputs have a mask."""
     largest, checked = 0.0, False
     for name, part in segments(found):
-        mask = present_tokens(inputs, schema, name) if name in schema.streams else None
+        mask = places_of(inputs, schema, name, part.shape[-1]) if name in schema.streams else None
         if mask is None:
             continue
         if mask.shape[1] != part.shape[-1]:

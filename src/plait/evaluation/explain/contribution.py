@@ -1,4 +1,4 @@
-"""Contribution: what the error is without a modality, or with that of another window, and how far its gate opens."""
+"""Contribution: what the error is without a modality, or with that of another row, and how far its gate opens."""
 
 from typing import Any
 
@@ -11,28 +11,29 @@ from plait.evaluation.explain.estimate import Estimate, Estimated, written
 from plait.evaluation.explain.look import Lens, Look, Rows
 from plait.evaluation.explain.streams import of_modality
 from plait.evaluation.explain.weights import gate_share
+from plait.evaluation.explain.words import Words
 
 Numbers = NDArray[np.float64]
 
 
 class Contributions:
-    """The errors of every window, whole, with each modality left out, and with its inputs from another window.
+    """The errors of every row, whole, with each modality left out, and with its inputs from another row.
 
-    `present` says which windows have a modality. Those that lack it keep what they have; the others exchange inputs
+    `present` says which rows have a modality. Those that lack it keep what they have; the others exchange inputs
     among each other, none with itself.
     """
 
-    def __init__(self, lens: Lens, task: Any, present: dict[str, NDArray[np.bool_]], seed: int) -> None:
+    def __init__(self, lens: Lens, task: Any, present: dict[str, NDArray[np.bool_]], seed: int, rows: int) -> None:
         self.lens, self.task, self.present = lens, task, present
+        self.words = Words.of(task)
         self.partner = {name: partners(has, seed, name) for name, has in present.items()}
-        windows = len(next(iter(present.values())))
-        self.count = np.zeros(windows)
-        self._error = {"": np.zeros(windows)}
-        self._error |= {f"{how} {name}": np.zeros(windows) for name in present for how in ("drop", "permute")}
-        self._gates = {name: np.full(windows, np.nan) for name in present}
+        self.count = np.zeros(rows)
+        self._error = {"": np.zeros(rows)}
+        self._error |= {f"{how} {name}": np.zeros(rows) for name in present for how in ("drop", "permute")}
+        self._gates = {name: np.full(rows, np.nan) for name in present}
 
     def add(self, look: Look) -> None:
-        """Score some windows, whole and changed."""
+        """Score some rows, whole and changed."""
         self._score("", look.rows, look.plain, look.batch)
         for name in self.present:
             for how, changed in (("drop", look.batch.without([name])), ("permute", self._permuted(look, name))):
@@ -51,9 +52,9 @@ class Contributions:
         self.count[rows] = scores["n"].double().cpu().numpy()
 
     def result(self, estimate: Estimate) -> list[dict[str, Any]]:
-        """Of each modality the share of windows that have it, and the relative changes of the error.
+        """Of each modality the share of rows that have it, and the relative changes of the error.
 
-        Above 0 the model leans on the modality: on what it says where the other window's is worse too, else on its
+        Above 0 the model leans on the modality: on what it says where the other row's is worse too, else on its
         presence. Whether it helps is another question, which takes a model trained without it and one trained on
         shuffled contents (`plait compare`).
         """
@@ -73,16 +74,17 @@ class Contributions:
 
     def _words(self, name: str, present: float, drop: Estimated, permute: Estimated, gate: Estimated | None) -> str:
         if not present:
-            return f"no window has {name}"
+            return f"no {self.words.row} has {name}"
         words = f"{name}: {leaning(drop, permute)}; {self.task.metric} changes by {written(drop)} without it"
-        words += f" and by {written(permute)} with that of another window; {present:.1%} of windows have it"
+        words += f" and by {written(permute)} with that of another {self.words.row}"
+        words += f"; {present:.1%} of {self.words.rows} have it"
         if gate is not None and gate["value"] is not None:
             words += f"; its gate is open by {gate['value']:.1%}"
         return words
 
 
 def leaning(drop: Estimated, permute: Estimated) -> str:
-    """What the model leans on, by the error without a modality and with that of another window."""
+    """What the model leans on, by the error without a modality and with that of another row."""
     lows = drop["low"], permute["low"]
     if lows[0] is None or lows[1] is None:
         return "not enough data to say whether the model leans on it"
@@ -95,7 +97,7 @@ def leaning(drop: Estimated, permute: Estimated) -> str:
 
 
 def partners(has: NDArray[np.bool_], seed: int, modality: str) -> Rows:
-    """The window from which each takes a modality: of those that have it another one, of the others itself.
+    """The row from which each takes a modality: of those that have it another one, of the others itself.
 
     A cyclic shift of a random order has no fixed point, and gives each window to exactly one other; one that alone has
     the modality keeps it.

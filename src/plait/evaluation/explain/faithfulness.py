@@ -11,27 +11,28 @@ from plait.evaluation.explain.estimate import Estimate, finite, written
 from plait.evaluation.explain.look import Lens, Look
 from plait.evaluation.explain.streams import present_tokens, without_tokens
 from plait.evaluation.explain.weights import token_weights
+from plait.evaluation.explain.words import Words
 
 PICKS = ("most", "random", "least")
-"""Which token of a window is removed: the most attended, one of the others at random, the least attended."""
+"""Which token of a row is removed: the most attended, one of the others at random, the least attended."""
 
 
 class Faithfulness:
-    """How far the forecast moves without one token of the context, over the windows that have two or more.
+    """How far the answer moves without one token of the context, over the rows that have two or more.
 
     The score of a token is the weight on it, the mean over heads, present queries of the anchor and all maps that name
-    its stream. It is removed by its mask. The random one depends on the seed and the window alone.
+    its stream. It is removed by its mask. The random one depends on the seed and the row alone.
     """
 
-    def __init__(self, lens: Lens, seed: int, windows: int) -> None:
-        self.lens = lens
+    def __init__(self, lens: Lens, seed: int, windows: int, words: Words | None = None) -> None:
+        self.lens, self.words = lens, words or Words()
         self._drawn = torch.from_numpy(generator(seed, "explain", "random token").random(windows))
         self._moved: dict[str, list[np.ndarray[Any, np.dtype[np.float64]]]] = {pick: [] for pick in PICKS}
         self._streams: list[str] = []
         self._chosen = np.zeros(windows, dtype=bool)
 
     def add(self, look: Look) -> None:
-        """Remove a token of each of some windows, three times, and note how far the forecast moves."""
+        """Remove a token of each of some rows, three times, and note how far the answer moves."""
         inputs, schema = look.batch.inputs, self.lens.schema
         weights, masks = {}, {}
         for stream in schema.contexts:
@@ -51,14 +52,16 @@ class Faithfulness:
             self._moved[pick].append(moved.double().cpu().numpy()[chosen])
 
     def _without(self, look: Look, item: Tensor, counts: dict[str, int]) -> Tensor:
-        """The movement of each row's forecast without one token. Shape: `item` (b,) -> (b,)."""
+        """The movement of each row's answer without one token. Shape: `item` (b,) -> (b,)."""
         batch, schema = look.batch, self.lens.schema
         places = torch.arange(sum(counts.values()), device=item.device)
         removed = (places == item[:, None]).split(list(counts.values()), dim=1)
         for stream, each in zip(counts, removed, strict=True):
             batch = without_tokens(batch, schema, stream, each)
-        before = look.plain.prediction.point
-        change = (self.lens.forward(batch).prediction.point - before).abs().mean(dim=1)
+        before, after = (self.lens.answer(output) for output in (look.plain, self.lens.forward(batch)))
+        change = (after - before).abs().mean(dim=1)
+        if change.dim() == 1:
+            return change
         variates = present_tokens(look.batch.inputs, schema, schema.anchor)
         if variates is None or variates.shape != change.shape:
             return change.mean(dim=1)
@@ -70,7 +73,7 @@ class Faithfulness:
         if not self._streams:
             return None, f"the fusion {fusion} has no attention on tokens of a context"
         if not self._moved["most"]:
-            return None, f"no window has two tokens of {' and '.join(self._streams)}"
+            return None, f"no {self.words.row} has two tokens of {' and '.join(self._streams)}"
         stream = " + ".join(self._streams)
         most, random, least = (np.concatenate(self._moved[pick]) for pick in PICKS)
         changes = {
@@ -84,7 +87,7 @@ class Faithfulness:
         return {
             "stream": stream, "windows": len(most),
             "most": finite(most.mean()), "random": finite(random.mean()), "least": finite(least.mean()),
-            **changes, "faithful": faithful, "text": _words(stream, changes, faithful),
+            **changes, "faithful": faithful, "text": _words(stream, changes, faithful, self.words),
         }, None  # fmt: skip
 
 
@@ -104,7 +107,7 @@ def picked(score: Tensor, present: Tensor, drawn: Tensor) -> dict[str, Tensor]:
     return {"most": most, "random": random, "least": least}
 
 
-def _words(stream: str, changes: dict[str, dict[str, float | None]], faithful: bool | None) -> str:
+def _words(stream: str, changes: dict[str, dict[str, float | None]], faithful: bool | None, words: Words) -> str:
     against = f"{written(changes['most_against_random'])} against a random one"
     against += f", {written(changes['most_against_least'])} against the least attended"
     said = {
@@ -112,4 +115,4 @@ def _words(stream: str, changes: dict[str, dict[str, float | None]], faithful: b
         False: "the attention is not shown to be faithful",
         None: "not enough data to say whether the attention is faithful",
     }
-    return f"{said[faithful]}: without the most attended token of {stream} the forecast moves by {against}"
+    return f"{said[faithful]}: without the most attended token of {stream} the {words.answer} moves by {against}"

@@ -25,6 +25,17 @@ def present_tokens(inputs: Inputs, schema: Schema, stream: str) -> Tensor | None
     return groups.any(dim=-1)
 
 
+def places_of(inputs: Inputs, schema: Schema, stream: str, places: int) -> Tensor | None:
+    """Which tokens of a stream are present where an operator saw so many of them; None where the inputs have no mask.
+
+    Of samples the anchor may be one vector a row, pooled from its tokens: it is present where one of them is.
+    Shape: (b, m), or (b, 1) of a pooled anchor.
+    """
+    mask = present_tokens(inputs, schema, stream)
+    pooled = mask is not None and schema.features and stream == schema.anchor and places == 1
+    return mask.any(dim=1, keepdim=True) if pooled and mask is not None else mask
+
+
 def without_tokens(batch: Batch, schema: Schema, stream: str, removed: Tensor) -> Batch:
     """The batch with some tokens of a stream absent, each with all places of its group.
 

@@ -1,4 +1,4 @@
-"""Gates and attention over time: a point a window, evenly spaced."""
+"""Gates and attention over time: a point a window, evenly spaced, where the rows have an order."""
 
 from typing import Any
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plait.core.errors import ConfigError
@@ -14,6 +15,21 @@ from plait.objectives.auxiliary import AuxiliaryConfig
 
 WIDTH = 32
 """Width of the embedding whose distances are those between samples."""
+
+
+def objectives_of(config: AuxiliaryConfig, asv: nn.Module, pooled: int) -> "Objectives | None":
+    """The heads of the objectives with a weight, for an ASV encoder and the width of a sample's vector.
+
+    Errors: ConfigError where the encoder knows nothing of ASVs, or not what an objective asks.
+    """
+    if not config.weights:
+        return None
+    if not isinstance(asv, Asv):
+        raise ConfigError(
+            f"objectives of ASVs ask the encoder asv, not {type(asv).__name__}", where="task.auxiliary",
+            fix="give them no weight, or --model.asv.kind asv",
+        )  # fmt: skip
+    return Objectives(config, asv, pooled)
 
 
 class Objectives(nn.Module):
@@ -34,7 +50,8 @@ class Objectives(nn.Module):
         self.unifrac = nn.Sequential(nn.LayerNorm(pooled), nn.Linear(pooled, WIDTH)) if config.unifrac else None
         self.faith = nn.Sequential(nn.LayerNorm(pooled), nn.Linear(pooled, 1)) if config.faith else None
         self.counts = nn.Sequential(nn.LayerNorm(asv.dim), nn.Linear(asv.dim, 1)) if config.counts else None
-        self.unknown = nn.Parameter(torch.zeros(asv.dim)) if config.counts else None
+        # Stands where a token has no count to read.
+        self.unknown = nn.Parameter(torch.zeros(asv.dim)) if config.counts and asv.amount is not None else None
         self.nucleotides = None
         if config.nucleotides:
             if asv.nucleotides is None:
@@ -51,7 +68,9 @@ class Objectives(nn.Module):
         # The draws of evaluation, by ASV: made when they are first asked for.
         self.fixed: dict[str, Tensor] = {}
 
-    def forward(self, asv: Asv, sample: Stack, fields: Mapping[str, Tensor], said: Tokens, pooled: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, asv: Asv, sample: Stack, fields: Mapping[str, Tensor], said: Tokens, pooled: Tensor
+    ) -> dict[str, Tensor]:
         """What each objective is read from, by its name.
 
         Shape: said (b, s, d) the tokens without counts, pooled (b, p).
@@ -74,12 +93,12 @@ class Objectives(nn.Module):
             draw = torch.rand(said.mask.shape, device=values.device)
         else:
             draw = self._fixed("counts", asv.features, 1, values.device)[:, 0][values]
-        under = chosen(said.mask, draw, self.config.hidden)
+        under = chosen(said.mask, draw, self.config.hide)
         tokens: Tokens = sample(asv.weighed(said, fields, under, self.unknown))
         point = self.counts(tokens.x)[..., 0]
-        truth = torch.log1p(torch.where(under, counts, 0.0).to(point.dtype))
-        error = torch.where(under, point - truth, 0.0)
-        return error.float().square().sum(dim=1) / under.sum(dim=1).clamp(min=1)
+        point = point.to(torch.promote_types(point.dtype, torch.float32))
+        error = torch.where(under, point - torch.log1p(torch.where(under, counts, 0.0)), 0.0)
+        return error.square().sum(dim=1) / under.sum(dim=1).clamp(min=1)
 
     def _spelled(self, asv: Asv, fields: Mapping[str, Tensor]) -> Tensor:
         assert self.nucleotides is not None
@@ -90,11 +109,12 @@ class Objectives(nn.Module):
         if self.training:
             draw = torch.rand(letters.shape, device=letters.device)
         else:
-            draw = self._fixed("letters", *asv.letters.shape, letters.device)[features]
+            draw = self._fixed("letters", len(asv.letters), letters.shape[1], letters.device)[features]
         span = self.config.span if self.config.masking == "span" else 1
-        each = self.nucleotides(asv.nucleotides, letters, hidden_letters(letters, draw, self.config.hidden, span))
-        wide = each.new_zeros(mask.shape).index_put((mask,), each[place])
-        return wide.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        each = self.nucleotides(asv.nucleotides, letters, hidden_letters(letters, draw, self.config.hide, span))
+        wide = each.new_zeros(mask.shape).index_put((mask,), F.embedding(place, each[:, None])[:, 0])
+        found: Tensor = wide.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        return found
 
     def _fixed(self, name: str, rows: int, columns: int, device: torch.device) -> Tensor:
         if name not in self.fixed or self.fixed[name].device != device:
