@@ -34,6 +34,7 @@ ROOMS: dict[str, tuple[float, float]] = {
     "report": (6, 5),
     "api": (6.5, 6),
     "plait": (6.5, 6.5),
+    "__main__": (8, 7),
     "cli": (7, 6.5),
     "testing": (8, 3),
     "recipes": (8, -1),
@@ -237,11 +238,12 @@ def shallow_modules(sources: list[Source]) -> list[str]:
     root = "torch.nn.Module"
     networks = {name for name, (_, names) in bases.items() if root in names}
     foreign = ("torch.nn.", "transformers.", "peft.", "accelerate.")
+    made_to_be_extended = ("torch.nn.DataParallel",)  # its scatter and gather are methods to override
     return [
         f"{place} {name.rsplit('.', 1)[-1]} derives from {base}"
         for name, (place, names) in bases.items()
         for base in names
-        if base in networks or (base != root and base.startswith(foreign))
+        if base in networks or (base != root and base.startswith(foreign) and base not in made_to_be_extended)
     ]
 
 

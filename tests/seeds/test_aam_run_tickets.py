@@ -63,7 +63,6 @@ def attended(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.mark.ticket("FUS-1")
-@pytest.mark.xfail(reason="a training does not log the mean gate of its batches yet", strict=False)
 def test_the_mean_gate_of_each_batch_is_logged(gated: Trained) -> None:
     assert len(gated.steps) == 2
     for entry in gated.steps:

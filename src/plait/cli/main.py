@@ -13,6 +13,7 @@ import typer
 from plait import __version__
 from plait.core import console, signals
 from plait.core.errors import PlaitError
+from plait.core.processes import leads
 
 RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 # Any option that typer takes apart itself, its --help among them, makes it import pydantic: groups have none, and their
@@ -74,7 +75,7 @@ def run_verb(verb: str, tokens: list[str]) -> None:
     signals.install()
     try:
         result = action(tokens)
-        if as_json:
+        if as_json and leads():
             print(json.dumps(result, ensure_ascii=False, allow_nan=False), flush=True)
         if isinstance(result, dict) and result.get("exit_code"):
             sys.exit(result["exit_code"])

@@ -105,7 +105,11 @@ def _line(cls: type[Config], data: Mapping[str, Any], item: Any) -> str:
         return f"field {path!r} must be given"
     shown = repr(item["input"]) if not isinstance(item["input"], dict) else "a mapping"
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{path or 'value'}: {message} (got {shown})" if item["type"] != "kind_unknown" else f"{path}: {item['msg']}"
+    if item["type"] == "kind_unknown":
+        return f"{path}: {item['msg']}"
+    # What a validator says of a whole part names its fields; the part itself is no value to show.
+    got = "" if item["type"] == "value_error" and isinstance(item["input"], dict) else f" (got {shown})"
+    return f"{path or 'value'}: {message}{got}"
 
 
 def class_at(cls: type[Config], data: Any, steps: tuple[Any, ...]) -> "type[Config] | None":

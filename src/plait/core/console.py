@@ -4,6 +4,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+from plait.core.processes import leads
+
 _stream: list[TextIO | None] = [None]
 
 
@@ -13,8 +15,9 @@ def speak_on(stream: TextIO | None) -> None:
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """Print a line for people."""
-    print(text, end=end, file=_stream[0] or sys.stdout, flush=True)
+    """Print a line for people; of several processes of a run the first alone does."""
+    if leads():
+        print(text, end=end, file=_stream[0] or sys.stdout, flush=True)
 
 
 class Progress:
@@ -25,7 +28,7 @@ class Progress:
         self.start = self.shown = time.monotonic()
         self.first: int | None = None
         self.bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and leads():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -45,7 +48,7 @@ class Progress:
         rate = (done - self.first) / max(now - self.start, 1e-9)
         if self.bar is not None:
             self.bar.update(self.task, completed=done, note=f"{rate:.1f} {self.unit}s/s {note}")
-        elif now - self.shown >= self.every:
+        elif now - self.shown >= self.every and leads():
             self.shown = now
             left = clock((self.total - done) / rate) if rate > 0 else "?"
             line = f"{self.title}: {done}/{self.total} {self.unit}s, {rate:.1f}/s, {left} left {note}"

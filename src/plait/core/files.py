@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from plait.core.errors import FileError
+from plait.core.processes import leads
 
 
 def write_file(path: Path, content: bytes, shared: bool = False) -> None:
     """Write a file whole or not at all: aside, fsynced, renamed.
 
-    `shared`: other processes may write the same file at the same time.
+    `shared`: other processes may write the same file at the same time. A file that is not is written by the first of a
+    run's processes alone.
     """
+    if not (shared or leads()):
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
     try:
         with open(temporary, "wb") as file:

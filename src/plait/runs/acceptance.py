@@ -12,7 +12,7 @@ from plait.objectives.bootstrap import Bootstrap, RowScores, Scores, Units
 from plait.runs.assemble import build_model
 from plait.runs.config import RunConfig
 from plait.training.config import TrainingConfig
-from plait.training.state import Weights
+from plait.training.shards import Weights
 
 
 @dataclass(frozen=True)

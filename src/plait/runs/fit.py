@@ -26,7 +26,8 @@ from plait.runs.scores import SCORED, against_rivals, summarise, write_scores
 from plait.training.checkpoint import read_folder, write_folder
 from plait.training.evaluate import evaluate
 from plait.training.loop import Trainer
-from plait.training.state import Trained, Weights, copy_weights
+from plait.training.shards import Weights
+from plait.training.state import Trained, copy_weights
 
 
 def fit(
@@ -62,9 +63,10 @@ def fit(
     check_anchor_learns(training, model, any(value is not None for value in started.values()))
     write_splits(folder, data)
     seconds = config.max_hours * 3600 if config.max_hours else None
-    alone = None
+    alone, in_force = None, {}
     if training.stages:
-        trained = Trainer(model, task, data, training, folder, config.seed, accelerator, seconds).run()
+        trainer = Trainer(model, task, data, training, folder, config.seed, accelerator, seconds)
+        trained, in_force = trainer.run(), trainer.in_force
         model.load_state_dict(trained.best)
         if is_fused(model) and config.accept == "validation":
             left = None if seconds is None else max(1.0, seconds - (time.monotonic() - began))
@@ -72,9 +74,12 @@ def fit(
     rivals = task.rivals(data) if rivals is None else rivals
     result = _finish(config, folder, data, model, task, alone, rivals, accelerator)
     result |= started if taken is None else {**started, "pretrained": taken}
+    if in_force:
+        result["parallel"] = in_force
     result["total_s"] = time.monotonic() - began
     if accelerator.is_main_process:
         write_json(folder / "metrics.json", result)
+    accelerator.wait_for_everyone()
     accelerator.end_training()
     accelerator.free_memory()
     return result

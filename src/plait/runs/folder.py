@@ -18,6 +18,7 @@ from plait.core.config import validate
 from plait.core.errors import ConfigError, DataError, FileError, suggest_file
 from plait.core.files import write_file, write_json
 from plait.runs.config import RunConfig
+from plait.training.launch import from_main
 
 PACKAGES = (
     "plait",
@@ -39,7 +40,14 @@ def config_text(config: RunConfig) -> str:
 
 
 def new_folder(config: RunConfig, out: str | None, root: str = "runs", verb: str = "") -> Path:
-    """Make the folder of a run: `out`, which must be new, or runs/<recipe>-<UTC time>-<8 hex of the config>."""
+    """Make the folder of a run: `out`, which must be new, or runs/<recipe>-<UTC time>-<8 hex of the config>.
+
+    Of several processes of a run, which must all call, the first makes it.
+    """
+    return from_main(lambda: _made(config, out, root, verb), cpu=config.device == "cpu")
+
+
+def _made(config: RunConfig, out: str | None, root: str, verb: str) -> Path:
     digest = hashlib.sha256(config_text(config).encode()).hexdigest()[:8]
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     name = "-".join(part for part in (config.recipe, verb, stamp, digest) if part)

@@ -289,10 +289,13 @@ def _meant(recipe: Recipe, path: str, word: str, choices: tuple[str, ...]) -> Ov
 
 def apply(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> dict[str, Any]:
     """Lay named values over a config: kinds first, so that the fields of a chosen part can be named in any order."""
+    brought = {name for name, _ in implied(raw, recipe, overrides)} - {name for name, _ in overrides}
     others = choose_kinds(raw, recipe, overrides)
     names = names_of(raw, recipe)
     for name, value in others:
         path = names.find(name)
+        if path is None and name in brought:
+            continue  # the kinds that were named lack it: what was named itself tells what is wrong
         if path is None:
             raise _unknown(name, names, raw, recipe)
         typed = _as_typed(names.fields[path], value)
@@ -322,7 +325,8 @@ def _unknown(name: str, names: Names, raw: Mapping[str, Any], recipe: Recipe) ->
         return ConfigError(f"--{name} could be any of {', '.join(shared)}", fix="write the whole name")
     elsewhere = needs(names.short.get(wanted, wanted), raw, wanted)
     leaves = {field.leaf for field in names.fields.values()}
-    fix = "; ".join(elsewhere) or suggest(wanted, {*names.fields, *names.short, *leaves})
+    taken = {each.replace("-", "_") for each in (*recipe.old, *recipe.ignored, *recipe.guides, *recipe.written_as)}
+    fix = "; ".join(elsewhere) or suggest(wanted, {*names.fields, *names.short, *leaves, *taken})
     return ConfigError(f"no field --{name}", fix=fix)
 
 

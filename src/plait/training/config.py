@@ -42,6 +42,8 @@ class TrainingConfig(Config):
     """Rows of a forward pass in evaluation; no metric depends on it."""
     lr: float = Field(1e-3, gt=0)
     """Peak learning rate of AdamW."""
+    lr_of: dict[str, float] = {}
+    """Peak rates, in place of lr, of the parameters that a glob names; they follow the same schedule."""
     weight_decay: float = Field(0.01, ge=0)
     """Weight decay of AdamW, on matrices only."""
     schedule: Literal["constant", "cosine", "one_cycle", "halving"] = "cosine"

@@ -1,6 +1,5 @@
 """The training loop: stages of epochs, best weights by validation, exact resume."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -24,7 +23,9 @@ from plait.core.tokens import Batch, Output
 from plait.training.checkpoint import Checkpoints, load_optimizer, optimizer_tensors
 from plait.training.config import StageConfig, TrainingConfig
 from plait.training.evaluate import evaluate
+from plait.training.gates import mean_gates
 from plait.training.launch import from_main
+from plait.training.log import Log
 from plait.training.modality_dropout import ModalityDropout
 from plait.training.parallel import ONE, Parallel, without_rows
 from plait.training.shards import Weights, copy_shards, in_place, shards_like, whole
@@ -67,9 +68,9 @@ class Trainer:
         self.in_force: dict[str, Any] = {}
         self.deadline = time.monotonic() + max_seconds if max_seconds else None
         self.saved_at = time.monotonic()
-        self.log = folder / "metrics.jsonl"
         # A training inside a run (its anchor's) is resumed with the run, and has curves of its own.
-        self.run_folder, self.prefix = inside or folder, f"{folder.name}/" if inside else ""
+        self.run_folder = inside or folder
+        self.log = Log(folder / "metrics.jsonl", f"{folder.name}/" if inside else "", accelerator)
 
     def run(self) -> Trained:
         """Train every stage, from the newest checkpoint if there is one."""
@@ -129,9 +130,8 @@ class Trainer:
 
     def _epoch(self, stage: StageConfig, steps: int, per_epoch: int, progress: Progress) -> None:
         position, began = self.position, time.monotonic()
-        order = self.data.rows("train")[
-            generator(self.seed, "order", stage.name, position.epoch).permutation(len(self.data.rows("train")))
-        ]
+        every = self.data.rows("train")
+        order = every[generator(self.seed, "order", stage.name, position.epoch).permutation(len(every))]
         size = self.config.batch_size
         first = position.batch
         self.model.train()
@@ -140,12 +140,14 @@ class Trainer:
             at = position.epoch * per_epoch + position.batch
             rate = learning_rate(at, steps, per_epoch, stage, self.config)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
             losses = self._step(rows, stage)
             position.batch += 1
             position.step += 1
             if self.config.log_steps and position.step % self.config.log_steps == 0:
-                self._record({"event": "step", "stage": stage.name, "step": position.step, "lr": rate, "train": losses})
+                maps = mean_gates(self.model, self._seen(self.data.batch("train", rows), stage))
+                entry = {"event": "step", "stage": stage.name, "step": position.step, "lr": rate, "train": losses}
+                self._record(entry | ({"maps": maps} if maps else {}))
             progress.update(at + 1, f"best val {position.best:.4f}" if position.best is not None else "")
             self._maybe_save()
         passed = time.monotonic() - began
@@ -249,15 +251,7 @@ class Trainer:
             position.stale += 1
 
     def _record(self, entry: dict[str, Any]) -> None:
-        if not self.main:
-            return
-        with open(self.log, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-            file.flush()
-            self.position.log_bytes = file.tell()
-        flat = {f"{self.prefix}train/{entry['event']}/{name}": value for name, value in entry.get("train", {}).items()}
-        flat |= {f"{self.prefix}{name}": entry[name] for name in ("val", "lr") if name in entry}
-        self.accelerator.log(flat, step=self.position.step)
+        self.position.log_bytes = self.log.write(entry, self.position.step, self.position.log_bytes)
 
     def _late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
@@ -285,16 +279,13 @@ class Trainer:
     def _restore(self) -> dict[str, Weights] | None:
         found = from_main(self.checkpoints.latest)
         if found is None:
-            if self.main and self.log.exists():
-                self.log.write_bytes(b"")
+            self.log.cut(0)
             return None
         tensors, state = found
         self.position = Position(**state["position"])
         self.bare.load_state_dict(tensors["model"])
         self.weights = {name: tensors[name] for name in ("best", "anchor", "ema") if name in tensors}
         self.parallel.set_rng(tensors["rng"], state["rng"], self.seed, self.position.step)
-        if self.main:
-            with open(self.log, "ab") as file:
-                file.truncate(self.position.log_bytes)
+        self.log.cut(self.position.log_bytes)
         # A stage that has ended leaves no optimiser: the next one starts by itself.
         return tensors if "optimizer" in tensors else None

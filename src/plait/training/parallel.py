@@ -144,7 +144,7 @@ def mode_of(config: TrainingConfig, processes: int) -> str:
     if asked in ("distributed", "fsdp") and processes == 1:
         raise ConfigError(
             f"{asked} shares a training out over processes, and this is the only one", where=f"training.{asked}",
-            fix="start it by: torchrun --standalone --nproc_per_node 2 -m plait.cli.main train ...; "
+            fix="start it by: torchrun --standalone --nproc_per_node 2 -m plait train ...; "
             f"or leave {asked} out",
         )  # fmt: skip
     if asked == "data_parallel" and processes > 1:

@@ -32,15 +32,26 @@ def select(model: nn.Module, stage: StageConfig) -> int:
 
 
 def build_optimizer(model: nn.Module, stage: StageConfig, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the parameters that learn; weight decay on matrices, none on biases, norms and single vectors."""
+    """AdamW over the parameters that learn; weight decay on matrices, none on biases, norms and single vectors.
+
+    Each group has the `factor` of its peak rate to the stage's. Errors: ConfigError for a glob of `lr_of` that matches
+    nothing.
+    """
     decay = config.weight_decay if stage.weight_decay is None else stage.weight_decay
-    learning = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learning if p.dim() == 2], "weight_decay": decay},
-        {"params": [p for p in learning if p.dim() != 2], "weight_decay": 0.0},
-    ]
+    peak = stage.lr or config.lr
+    names = [name for name, _ in model.named_parameters()]
+    for glob in config.lr_of:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise ConfigError(f"the glob {glob!r} matches no parameter", where="training.lr_of")
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = next((rate for glob, rate in config.lr_of.items() if fnmatchcase(name, glob)), peak)
+            groups.setdefault((rate / peak, decay if parameter.dim() == 2 else 0.0), []).append(parameter)
+    ordered = sorted(groups.items(), key=lambda group: (group[0][0], -group[0][1]))
+    made = [{"params": held, "weight_decay": own, "factor": factor} for (factor, own), held in ordered]
     # Fused: one kernel a group. A loop over small parameters costs a sixth of a step here.
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=stage.lr or config.lr, fused=True)
+    return torch.optim.AdamW(made, lr=peak, fused=True)
 
 
 def learning_rate(step: int, steps: int, per_epoch: int, stage: StageConfig, config: TrainingConfig) -> float:

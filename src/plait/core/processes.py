@@ -1,0 +1,8 @@
+"""Which of a run's processes speaks and writes for all of them."""
+
+import os
+
+
+def leads() -> bool:
+    """Whether this process is the first of its run, or the only one; torchrun and its like set RANK."""
+    return os.environ.get("RANK", "0") == "0"
