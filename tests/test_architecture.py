@@ -34,10 +34,10 @@ ROOMS: dict[str, tuple[float, float]] = {
     "report": (6, 5),
     "api": (6.5, 6),
     "plait": (6.5, 6.5),
-    "__main__": (8, 7),
     "cli": (7, 6.5),
     "testing": (8, 3),
     "recipes": (8, -1),
+    "__main__": (8, 7),
 }
 
 

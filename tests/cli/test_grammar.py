@@ -23,6 +23,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "number": st.floats(1e-6, 0.99) | st.just(1e-3),
     "text": TEXT,
     "true or false": st.booleans(),
+    "mapping to number": st.dictionaries(st.sampled_from(["text.*", "head.*"]), st.floats(0.1, 0.9)),
     "number or mapping to number": st.dictionaries(st.sampled_from(["text", "tabular"]), st.floats(0.1, 0.9)),
     "list of text": st.lists(TEXT, max_size=3),
     "list of number": st.lists(st.floats(0.1, 0.9), min_size=3, max_size=3),

@@ -144,7 +144,7 @@ def fit_features(table: SampleTable, train: NDArray[np.int64], config: Widths) -
             where="data.prevalence",
             fix="give a smaller share",
         )
-    # These systems are small: threads of a linear algebra library cost them more than they save, on a busy machine 10 x.
+    # These systems are small: threads of a linear algebra cost more than they save, on a busy machine 10 x.
     with threadpool_limits(1):
         return _fitted(table, kept, present[kept] / len(train), counts, config)
 
