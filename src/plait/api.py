@@ -71,8 +71,8 @@ def compare(
 def explain(run: Run | str | Path, split: str = "test", *, raw: bool = False) -> dict[str, Any]:
     """Write what a run's model looked at into `RUN/explain/<split>` and its report; returns what explain.json has.
 
-    Attention and gates of every window or sample of the split with checks, whether the attention is faithful, and what each
-    modality adds. `raw` explains the model before acceptance, into `<split>-raw`.
+    Attention and gates of every window or sample of the split with checks, whether the attention is faithful, and what
+    each modality adds. `raw` explains the model before acceptance, into `<split>-raw`.
     Errors: ConfigError where nothing is fused; NumericsError, after everything is written, where a check fails.
     """
     if split not in SPLITS:

@@ -187,8 +187,8 @@ def explain(tokens: list[str]) -> Any:
     if _usage(
         tokens,
         "explain RUN [--split test|val|train] [--raw] [--device auto|cpu|cuda|mps]\n\n"
-        "Writes attention and gates of every window or sample into RUN/explain/SPLIT, checks them, and says whether the\n"
-        "attention is faithful and what each modality adds. --raw explains the model before acceptance\n"
+        "Writes attention and gates of every window or sample into RUN/explain/SPLIT, checks them, and says whether\n"
+        "the attention is faithful and what each modality adds. --raw explains the model before acceptance\n"
         "(RUN/explain/SPLIT-raw). Exit code 4 where a check fails.",
     ):
         return {}
