@@ -44,11 +44,12 @@ class Plan:
     seeds: tuple[int, ...]
     meanings: dict[str, str] = field(default_factory=dict)
     folds: int = 0
+    given_by: str = ""
 
     @classmethod
     def of_recipe(cls, recipe: Recipe, config: RunConfig, seeds: tuple[int, ...]) -> "Plan":
         """The comparison of a recipe."""
-        return cls(config, recipe.modality, recipe.arms, seeds, recipe.meanings, recipe.folds)
+        return cls(config, recipe.modality, recipe.arms, seeds, recipe.meanings, recipe.folds, recipe.given_by)
 
     def of(self, arm: str, seed: int, fold: int = 0) -> RunConfig:
         """The config of one training."""
@@ -90,7 +91,7 @@ class Trainings:
         if plan.modality not in self.data.schema.contexts:
             raise ConfigError(
                 f"the data have no {plan.modality}, so there is nothing to compare", where="data",
-                fix="give them, or use plait train, which prints the baselines",
+                fix=f"give {plan.given_by or 'it'}, or use plait train, which prints the baselines",
             )  # fmt: skip
         write_splits(folder, self.data)
         self.units = {s: Units.joined([part.data.units(s) for part in self.parts]) for s in SCORED}

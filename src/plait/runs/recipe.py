@@ -52,6 +52,8 @@ class Recipe:
     arms: dict[str, dict[str, Any]]
     meanings: dict[str, str]
     """What each arm of the comparison is."""
+    given_by: str
+    """The option that gives the modality which a comparison judges."""
     folds: int
     """Folds of the comparison; 0: the config's own splits."""
     source: str
@@ -93,6 +95,7 @@ def load_recipe(name: str) -> Recipe:
         data.get("implies", {}), data.get("written_as", {}), tuple(data.get("old", ())), data.get("guides", {}),
         data["anchor"], data.get("usual", {}),
         data["compare"]["modality"], data["compare"]["arms"], data["compare"]["meanings"],
+        data["compare"]["given_by"],
         data["compare"].get("folds", 0), name, data.get("pretrain", {}),
     )  # fmt: skip
 
