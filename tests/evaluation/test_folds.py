@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from data.sample_study import PLANTED, planted
 from plait.baselines import samples
+from plait.cli.verbs import check_resumes
 from plait.core import yaml
 from plait.core.errors import ConfigError
 from plait.evaluation import compare
@@ -173,3 +174,20 @@ def test_more_folds_than_groups_and_a_study_without_columns_are_refused(tmp_path
     bare = plan_of(tmp_path / "two", ("data.categories", []))
     with pytest.raises(ConfigError, match="no metadata, so there is nothing to compare"):
         Comparison(bare, made(tmp_path / "b"))
+
+
+def test_a_comparison_in_folds_is_known_for_what_it_is(done: tuple[Comparison, dict[str, Any]]) -> None:
+    comparison, _ = done
+    check_resumes(comparison.folder, comparison.plan.arms, None)
+    with pytest.raises(ConfigError, match="is for the verdict"):
+        check_resumes(comparison.folder, comparison.plan.arms, ["gmu"])
+
+
+def test_a_column_as_good_as_the_model_is_told_first(done: tuple[Comparison, dict[str, Any]]) -> None:
+    comparison, result = done
+    fused = next(arm["mean"] for arm in result["arms"] if arm["name"] == "fused_raw")
+    alone = {arm["name"]: arm["mean"] for arm in result["arms"] if arm["name"].startswith("column:")}
+    named = {name.removeprefix("column:") for name, error in alone.items() if error <= 1.1 * fused}
+    told = " ".join(result["caveats"])
+    assert all(name in told for name in named)
+    assert bool(result["caveats"]) == bool(named)

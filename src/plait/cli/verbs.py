@@ -1,5 +1,6 @@
 """What each verb does: take its tokens apart, call the library, say the result, return it as plain data."""
 
+import re
 import shutil
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -135,7 +136,7 @@ def compare(tokens: list[str]) -> Any:
     if resume:
         folder = Path(resume)
         check_same(folder, config)
-        _check_resumes(folder, plan.arms, kinds)
+        check_resumes(folder, plan.arms, kinds)
     else:
         folder = new_folder(config, parsed.options.get("out"), verb="compare")
     with nullcontext() if resume else new_or_nothing(folder):
@@ -156,9 +157,9 @@ def compare(tokens: list[str]) -> Any:
     return {"folder": str(folder), **result}
 
 
-def _check_resumes(folder: Path, arms: Iterable[str], kinds: list[str] | None) -> None:
+def check_resumes(folder: Path, arms: Iterable[str], kinds: list[str] | None) -> None:
     """Refuse a folder of the other comparison: the one for the verdict, or the one of fusions."""
-    begun = {path.name.rsplit("-seed", 1)[0] for path in folder.glob("arms/*-seed*")} - {"anchor"}
+    begun = {re.sub(r"(-fold\d+)?-seed\d+$", "", path.name) for path in folder.glob("arms/*-seed*")} - {"anchor"}
     ranks = bool(begun - set(arms)) or (folder / "fusions.json").exists()
     if ranks if kinds is None else bool(begun & set(arms)) or (folder / "compare.json").exists():
         what = "compares fusions" if kinds is None else "is for the verdict"

@@ -7,14 +7,17 @@ from plait.core.console import say
 
 def tell_comparison(result: dict[str, Any]) -> None:
     """Print the table of arms and the verdict for people."""
-    say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} windows)")
+    for words in result["caveats"]:
+        say(f"\n{words}")
+    say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} {result['row_name']})")
     for arm in sorted(result["arms"], key=lambda arm: arm["mean"]):
         interval = f" [{arm['low']:.4f}, {arm['high']:.4f}]" if arm["low"] is not None else ""
         say(f"  {arm['name']:<22} {arm['mean']:.4f}{interval}  {arm['meaning']}")
     for verdict in result["verdicts"]:
         say(f"\nverdict: {verdict['text']}")
         if "accepted" in verdict:
-            fused, placebo = _share(verdict["accepted"]), _share(verdict["placebo_accepted"])
+            what = "seeds" if result["folds"] == 1 else "trainings"
+            fused, placebo = (_share(verdict[kept], what) for kept in ("accepted", "placebo_accepted"))
             say(f"accepted on validation: fused {fused}, placebo {placebo}")
     if "recovery" in result:
         share = result["recovery"]
@@ -27,14 +30,15 @@ def tell_comparison(result: dict[str, Any]) -> None:
         say(f"fused is {words} than the best baseline, {best['name']}: {best['change']:+.1%} {interval}{weak}")
 
 
-def _share(decisions: list[bool]) -> str:
-    return f"{sum(decisions)} of {len(decisions)} seeds"
+def _share(decisions: list[bool], what: str) -> str:
+    return f"{sum(decisions)} of {len(decisions)} {what}"
 
 
 def tell_fusions(result: dict[str, Any]) -> None:
     """Print the fusion kinds for people, the lowest test error first, with what each costs."""
     seeds, default = len(result["seeds"]), result["default"]
-    say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} windows, {seeds} seeds), before acceptance")
+    about = f"{result['windows']} {result['row_name']}, {seeds} seeds"
+    say(f"\ntest {result['metric']} ({result['unit']}, {about}), before acceptance")
     say(f"budget: the {result['budget']} parameters of the recipe's own fusion, {default}")
     head = (
         "fusion",

@@ -290,11 +290,18 @@ class Comparison:
             "arms": [arm.to_json(bootstrap) for arm in (*arms, *cheap.values())],
             "verdicts": [found],
             "best_baseline": self._against_best(named["fused"], cheap[best], bootstrap),
+            "caveats": task.caveats(self._told(named["fused_raw"], cheap)),
         }
         if "oracle" in cheap and bootstrap is not None:
             share = bootstrap.recovery(named["fused"].scores, named["anchor"].scores, cheap["oracle"].scores)
             result["recovery"] = {"value": share.value, "low": share.low, "high": share.high}
         return result
+
+    def _told(self, fused: Arm, cheap: Mapping[str, Arm]) -> dict[str, Any]:
+        """The test errors, in the form of a run's result."""
+        metric = self.trainings.task.metric
+        errors = {name: {metric: arm.scores.mean()} for name, arm in cheap.items()}
+        return {"metric": metric, "baselines": errors, "raw": {"test": {metric: fused.scores.mean()}}}
 
     def _against_best(self, fused: Arm, best: Arm, bootstrap: Bootstrap | None) -> dict[str, Any]:
         change = bootstrap.change(fused.scores, best.scores) if bootstrap else None
