@@ -73,7 +73,9 @@ def _old_switches(recipe: "Recipe") -> set[str]:
 
 
 def guide_of(tokens: list[str]) -> str | None:
-    """The text of a switch that a recipe explains things by, if a verb's tokens name one."""
+    """The text of a switch that a recipe explains things by, if a verb's tokens name one; it ends in `-help`."""
+    if not any(token.endswith("-help") and token != "--help" for token in tokens):
+        return None
     from plait.runs.recipe import load_recipe, recipe_names
 
     for name in recipe_names():

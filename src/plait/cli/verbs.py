@@ -10,6 +10,7 @@ from typing import Any
 from plait.cli.arguments import COMMON, config_of, guide_of, only_options, raw_config_of, scored_split
 from plait.cli.fetch import data_fetch
 from plait.cli.pretrain import pretrain
+from plait.cli.training import train_run
 from plait.cli.verdict import tell_comparison, tell_fusions
 from plait.core.console import say
 from plait.core.errors import ConfigError, DataError, FileError, PlaitError, Terminated
@@ -42,25 +43,7 @@ def train(tokens: list[str]) -> Any:
         return {"guide": guide}
     if "--help" in tokens or "-h" in tokens:
         return _train_help([t for t in tokens if t not in ("--help", "-h")])
-    from plait.runs.folder import new_folder, new_or_nothing, read_config, refuse_comparison
-
-    resume = any(t == "--resume" or t.startswith("--resume=") for t in tokens)
-    if resume:
-        folder = Path(only_options(tokens, (), ("resume",)).options["resume"])
-        config = read_config(folder)
-        refuse_comparison(folder)
-    else:
-        parsed, _, config = config_of(tokens, valued=("out",))
-        folder = new_folder(config, parsed.options.get("out"))
-    from plait.report.page import write_report
-    from plait.runs.fit import fit, tell
-
-    say(f"run folder: {folder}")
-    with nullcontext() if resume else new_or_nothing(folder):
-        result = fit(config, folder)
-    tell(result)
-    say(f"report: {write_report(folder)}")
-    return result
+    return train_run(tokens)[0]
 
 
 def _train_help(tokens: list[str]) -> Any:

@@ -3,13 +3,30 @@
 from collections.abc import Mapping
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from plait.core.config import Config
 from plait.core.schema import Schema
 from plait.core.tokens import Tokens
 from plait.nn.contexts import Contexts
 from plait.nn.film import FeatureModulation
 from plait.nn.pool import masked_mean
+
+
+class ReadoutConfig(Config):
+    """The fields of a head that reads one answer a row."""
+
+    hidden: int = Field(96, ge=0)
+    """Width of a hidden layer before the last linear map; 0 leaves it out, or with film makes it as wide as tokens."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Dropout of the normalised mean of the tokens."""
+    film: bool = False
+    """Modulate the hidden layer by the pooled context; starts closed."""
+
+    def readout(self, schema: Schema, outputs: int) -> "Readout":
+        """The readout of so many numbers from the tokens of these streams."""
+        return readout_of(schema, outputs, self.hidden, self.dropout, self.film)
 
 
 def readout_of(schema: Schema, outputs: int, hidden: int, dropout: float, film: bool) -> "Readout":

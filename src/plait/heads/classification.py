@@ -4,26 +4,18 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from plait.core.config import Config
 from plait.core.errors import ConfigError
 from plait.core.schema import Schema
 from plait.core.tokens import Prediction, Tokens
-from plait.heads._readout import Readout, readout_of
+from plait.heads._readout import Readout, ReadoutConfig
 
 
-class ClassificationConfig(Config):
+class ClassificationConfig(ReadoutConfig):
     """The logits of every class of the target."""
 
     kind: Literal["classification"] = "classification"
-    hidden: int = Field(96, ge=0)
-    """Width of a hidden layer before the last linear map; 0 leaves it out, or with film makes it as wide as tokens."""
-    dropout: float = Field(0.3, ge=0, lt=1)
-    """Dropout of the normalised mean of the tokens."""
-    film: bool = False
-    """Modulate the hidden layer by the pooled context; starts closed."""
 
     def build(self, schema: Schema) -> "Classification":
         """The head for these streams. Errors: ConfigError where the data have fewer than two classes."""
@@ -32,7 +24,7 @@ class ClassificationConfig(Config):
                 f"a classification needs 2 classes or more, the data have {schema.outputs}",
                 where="model.head.kind", fix="give a target of categories, or a head of another kind",
             )  # fmt: skip
-        return Classification(readout_of(schema, schema.outputs, self.hidden, self.dropout, self.film))
+        return Classification(self.readout(schema, schema.outputs))
 
 
 class Classification(nn.Module):

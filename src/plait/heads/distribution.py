@@ -4,27 +4,19 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from plait.core.config import Config
 from plait.core.errors import ConfigError, DataError
 from plait.core.schema import Schema
 from plait.core.tokens import Prediction, Tokens
-from plait.heads._readout import Readout, readout_of
+from plait.heads._readout import Readout, ReadoutConfig
 from plait.objectives.regression import cdf_of_bins, median_of_bins
 
 
-class DistributionConfig(Config):
+class DistributionConfig(ReadoutConfig):
     """A distribution over the bins between the thresholds of the training targets."""
 
     kind: Literal["distribution"] = "distribution"
-    hidden: int = Field(96, ge=0)
-    """Width of a hidden layer before the last linear map; 0 leaves it out, or with film makes it as wide as tokens."""
-    dropout: float = Field(0.3, ge=0, lt=1)
-    """Dropout of the normalised mean of the tokens."""
-    film: bool = False
-    """Modulate the hidden layer by the pooled context; starts closed."""
 
     def build(self, schema: Schema) -> "Distribution":
         """The head for these streams. Errors: ConfigError where the data have fewer than two thresholds."""
@@ -33,7 +25,7 @@ class DistributionConfig(Config):
                 f"a distribution needs 2 bins or more of the target, the data have {schema.bins}",
                 where="model.head.kind", fix="give a numeric target with more bins, or a head of another kind",
             )  # fmt: skip
-        return Distribution(readout_of(schema, schema.bins, self.hidden, self.dropout, self.film), schema.bins)
+        return Distribution(self.readout(schema, schema.bins), schema.bins)
 
 
 class Distribution(nn.Module):

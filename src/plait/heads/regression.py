@@ -3,27 +3,19 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from plait.core.config import Config
 from plait.core.errors import ConfigError
 from plait.core.schema import Schema
 from plait.core.tokens import Prediction, Tokens
-from plait.heads._readout import Readout, readout_of
+from plait.heads._readout import Readout, ReadoutConfig
 from plait.objectives.constraints import ConstraintKind, OutputConstraint
 
 
-class RegressionConfig(Config):
+class RegressionConfig(ReadoutConfig):
     """One number a row for every output of the target."""
 
     kind: Literal["regression"] = "regression"
-    hidden: int = Field(96, ge=0)
-    """Width of a hidden layer before the last linear map; 0 leaves it out, or with film makes it as wide as tokens."""
-    dropout: float = Field(0.3, ge=0, lt=1)
-    """Dropout of the normalised mean of the tokens."""
-    film: bool = False
-    """Modulate the hidden layer by the pooled context; starts closed."""
     constraint: ConstraintKind = "none"
     """Map of the raw number onto the values that the transformed target can have."""
 
@@ -34,7 +26,7 @@ class RegressionConfig(Config):
                 "a regression needs a target of one number a row, the data have none",
                 where="model.head.kind", fix="give a numeric target, or a head of another kind",
             )  # fmt: skip
-        readout = readout_of(schema, schema.outputs, self.hidden, self.dropout, self.film)
+        readout = self.readout(schema, schema.outputs)
         return Regression(readout, OutputConstraint(self.constraint, schema.outputs))
 
 

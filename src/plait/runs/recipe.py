@@ -43,7 +43,7 @@ class Recipe:
     old: tuple[str, ...]
     """Names of an older toolkit that are taken with a warning: see `old_flags`."""
     guides: dict[str, str]
-    """Switches that print a text and do nothing else."""
+    """Switches, named `...-help`, that print a text and do nothing else."""
     anchor: str
     """The leg of the model that is the residual stream."""
     usual: dict[str, dict[str, Any]]

@@ -66,6 +66,7 @@ class Trainer:
         self.weights: dict[str, Weights] = {}
         self.optimizer: Any = None
         self.in_force: dict[str, Any] = {}
+        self.gated = True
         self.deadline = time.monotonic() + max_seconds if max_seconds else None
         self.saved_at = time.monotonic()
         # A training inside a run (its anchor's) is resumed with the run, and has curves of its own.
@@ -90,6 +91,7 @@ class Trainer:
         if restored is None and "best" in self.weights:
             self.bare.load_state_dict(self.weights["best"])
         self.model, self.live = self.parallel.wrap(self.bare)
+        self.gated = True
         self.in_force = {} if self.parallel.mode == ONE else self.parallel.record(self.model)
         self.optimizer = self.accelerator.prepare(build_optimizer(self.live, stage, self.config))
         if restored is not None:
@@ -145,7 +147,9 @@ class Trainer:
             position.batch += 1
             position.step += 1
             if self.config.log_steps and position.step % self.config.log_steps == 0:
-                maps = mean_gates(self.model, self._seen(self.data.batch("train", rows), stage))
+                seen = self._seen(self.data.batch("train", rows), stage) if self.gated else None
+                maps = mean_gates(self.model, seen) if seen is not None else {}
+                self.gated = bool(maps)  # a stage without gates is asked once
                 entry = {"event": "step", "stage": stage.name, "step": position.step, "lr": rate, "train": losses}
                 self._record(entry | ({"maps": maps} if maps else {}))
             progress.update(at + 1, f"best val {position.best:.4f}" if position.best is not None else "")
