@@ -118,8 +118,10 @@ def permuted(columns: Columns, splits: Mapping[str, NDArray[np.int64]], seed: in
     for split, rows in splits.items():
         known = rows[columns.mask[rows].any(axis=1)]
         order = generator(seed, "placebo", split).permutation(known)
-        for part, whole in zip(moved, columns, strict=True):
-            part[order] = whole[np.roll(order, 1)]
+        source = np.roll(order, 1)
+        moved.codes[order] = columns.codes[source]
+        moved.numbers[order] = columns.numbers[source]
+        moved.mask[order] = columns.mask[source]
     return moved
 
 
