@@ -1,7 +1,8 @@
 """What metadata add to the ASVs of global_gut, by kind of fusion and beside every rival: docs/results/aam.md.
 
 Every sample is tested once a seed, by a training that never saw its family (or its sub-study). Resumable: what is
-finished is not done again, and `--only` trains a part of it, so that two processes can share the work.
+finished is not done again, and `--only` trains a part of it, so that two processes can share the work once the anchors
+are trained. The page has the arms that are finished, and names those that are not.
 Usage: python benchmarks/aam.py [--seeds 3] [--data FOLDER] [--study NAME] [--only ARM,ARM] [--page]
 """
 
@@ -18,6 +19,7 @@ import pandas as pd
 from plait.baselines.samples import confounded
 from plait.core.files import write_file, write_json
 from plait.evaluation.compare import Plan, Raw, Trainings
+from plait.evaluation.fusions import fusion_parameters, matched
 from plait.evaluation.verdict import Arm, percent, verdict
 from plait.objectives.bootstrap import Bootstrap, Interval, RowScores, Units
 from plait.runs.folder import environment, write_start
@@ -27,9 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results" / "aam.md"
 RUNS = ROOT / "runs" / "bench-aam"
 DATA = Path(os.environ.get("PLAIT_DATA", ROOT.parent / "shared" / "data")) / "microbiome" / "global_gut"
-KINDS = ("concat", "add", "film", "gmu", "cross_attention", "perceiver", "bottleneck", "low_rank")
+KINDS = ("film", "add", "gmu", "low_rank", "perceiver", "concat", "cross_attention", "bottleneck")
 OWN = "film"
-"""The recipe's own kind: its placebo is the placebo."""
+"""The recipe's own kind: its placebo is the placebo, and its parameters are what the others are brought to."""
 WRITTEN_OUT = "USygt"
 """The sub-study of teenage twins, whose age no model reads: the rest is reported beside the whole."""
 
@@ -48,7 +50,7 @@ class Study:
 FAMILIES = (("group_by", "family_derived"),)
 STUDIES = (
     Study("age18", "Age <= 18, 5 folds of families", (*FAMILIES, ("target_max", 18.0)), 5, KINDS),
-    Study("all", "All ages, 5 folds of families", FAMILIES, 5, (OWN,)),
+    Study("all", "All ages, 5 folds of families", FAMILIES, 5, KINDS),
     Study(
         "substudy", "Age <= 18, each sub-study left out whole",
         (("group_by", "sub_study"), ("target_max", 18.0), ("splits", [0.93, 0.02, 0.05])), 7, (),
@@ -68,40 +70,55 @@ def with_sub_study(data: Path) -> Path:
 
 
 def plan_of(study: Study, data: Path, seeds: int) -> Plan:
-    """The trainings of a study."""
+    """The trainings of a study: the ASVs alone, and with its kinds the recipe's own and its placebo."""
     recipe = load_recipe("aam")
     files = {"table": "table.biom", "sequences": "rep_seqs.fasta", "tree": "tree.nwk", "taxonomy": "taxonomy.tsv"}
     places = [(name, str(data / file)) for name, file in files.items()]
     fields = [
-        *places, ("metadata", str(with_sub_study(data))), ("target", "age_years"),
+        *places, ("metadata", str(with_sub_study(data))), ("target", "age_years"), ("fusion", OWN),
         ("categorical_columns", "country,sex"), ("trackers", []), *study.fields,
     ]  # fmt: skip
-    config = resolve(recipe, None, [*fields, ("fusion", OWN)])
-    arms: dict[str, dict[str, Any]] = {"anchor": recipe.arms["anchor"]}
-    for kind in study.kinds:
-        chosen = resolve(recipe, None, [*fields, ("fusion", kind)]).model.fusion
-        arms[kind] = {"model": {"fusion": chosen.model_dump(mode="json")}}
+    arms = {"anchor": recipe.arms["anchor"]}
     if study.kinds:
-        arms["placebo"] = recipe.arms["placebo"]
+        arms |= {OWN: {}, "placebo": recipe.arms["placebo"]}
     meanings = {"anchor": "ASVs alone", "placebo": f"{OWN} with shuffled metadata"}
-    return Plan(config, "metadata", arms, tuple(range(seeds)), meanings, study.folds)
+    return Plan(resolve(recipe, None, fields), "metadata", arms, tuple(range(seeds)), meanings, study.folds)
 
 
-def train(study: Study, data: Path, seeds: int, only: Sequence[str]) -> None:
-    """Train the arms of a study, or some of them, and write what they scored."""
+def opened(study: Study, data: Path, seeds: int) -> tuple[Plan, Trainings, dict[str, str]]:
+    """A study with every kind at the budget of the recipe's own, as `plait compare --fusions` does it, and the labels
+    of the kinds.
+    """
     plan, folder = plan_of(study, data, seeds), RUNS / study.name
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.yaml").exists():
         write_start(folder, plan.config)
-    chosen = {arm: tree for arm, tree in plan.arms.items() if not only or arm == "anchor" or arm in only}
     trainings = Trainings(plan, folder)
-    raw = trainings.run(replace(plan, arms=chosen))
-    if set(chosen) == set(plan.arms):
-        write_json(folder / "result.json", summary(study, trainings, raw))
+    schema = trainings.data.schema
+    budget = fusion_parameters(plan.config, plan.config.model.resolve(schema).fusion, schema)
+    others = {kind: matched(plan.config, kind, schema, budget) for kind in study.kinds if kind != OWN}
+    arms = {kind: {"model": {"fusion": found.fusion.model_dump(mode="json")}} for kind, found in others.items()}
+    labels = {kind: found.label for kind, found in others.items()}
+    return replace(plan, arms=plan.arms | arms), trainings, labels
 
 
-def summary(study: Study, trainings: Trainings, raw: Raw) -> dict[str, Any]:
-    """All figures of a study; families are drawn together, crossed with seeds."""
+def train(plan: Plan, trainings: Trainings, only: Sequence[str]) -> None:
+    """Train the arms of a study, or some of them, one after the other."""
+    for arm in plan.arms:
+        if (not only or arm in only or arm == "anchor") and not finished(plan, trainings, arm):
+            trainings.run(replace(plan, arms={arm: plan.arms[arm]}))
+
+
+def finished(plan: Plan, trainings: Trainings, arm: str) -> bool:
+    """Whether all trainings of an arm have ended."""
+    runs = [plan.run_of(arm, seed, fold) for seed in plan.seeds for fold in range(plan.folds)]
+    return all((trainings.folder / run / "metrics.json").exists() for run in runs)
+
+
+def summary(study: Study, plan: Plan, trainings: Trainings, labels: dict[str, str]) -> dict[str, Any]:
+    """All figures of what is finished of a study; families are drawn together, crossed with seeds."""
+    done = {arm: tree for arm, tree in plan.arms.items() if finished(plan, trainings, arm)}
+    raw = trainings.run(replace(plan, arms=done))
     ids = [name for part in trainings.parts for name in part.data.ids("test")]
     facts = trainings.table.metadata.loc[ids]
     seeds = len(raw["anchor"]["test"])
@@ -116,12 +133,14 @@ def summary(study: Study, trainings: Trainings, raw: Raw) -> dict[str, Any]:
         arms[name] = {
             "mae": plain(bootstrap.error(found)), "outside": rows_of(found, outside).mean(),
             "against_anchor": plain(bootstrap.change(found, anchor)), "parameters": trainings.parameters[name],
-            "kept": sum(kept), "of": len(kept), "by_seed": [float(t.sum() / found.count.sum()) for t in found.total],
+            "kept": sum(kept), "of": len(kept), "label": labels.get(name, ""),
+            "by_seed": [float(t.sum() / found.count.sum()) for t in found.total],
         }  # fmt: skip
     best = min(trainings.task.candidates(validation), key=lambda name: validation[name])
     result = {
         "title": study.title, "samples": len(ids), "families": int(facts["family_derived"].nunique()),
         "folds": len(trainings.parts), "seeds": seeds, "arms": arms,
+        "missing": [name for name in plan.arms if name not in done],
         "rivals": {
             name: {
                 "mae": plain(bootstrap.error(found)), "outside": rows_of(found, outside).mean(),
@@ -133,7 +152,7 @@ def summary(study: Study, trainings: Trainings, raw: Raw) -> dict[str, Any]:
         "by_sub_study": by_sub_study(facts["sub_study"], {"ASVs alone": anchor, best: rivals[best]}),
         "confounded": confounded({name: found.mean() for name, found in rivals.items()}, anchor.mean()),
     }  # fmt: skip
-    if "placebo" in scores:
+    if {OWN, "placebo"} <= set(scores):
         lines = {n: Arm(n, scores[n], seeds, "") for n in ("anchor", OWN, "placebo")}
         result["verdict"] = verdict("metadata", lines[OWN], lines["anchor"], lines["placebo"], None, bootstrap)
     if {"gmu", "concat", "add"} <= set(scores):
@@ -185,6 +204,8 @@ def section(result: dict[str, Any]) -> list[str]:
     if "gmu" in result:
         lines.append(f"gmu - {result['gmu']['against']} (the better of concat and add on validation), years: ")
         lines[-1] += f"{years(result['gmu'], '+')}."
+    if result["missing"]:
+        lines += ["", f"Not finished: {', '.join(result['missing'])}."]
     head = ["arm", "MAE, years", f"outside {WRITTEN_OUT}", "against the ASVs alone", "kept", "parameters", "by seed"]
     lines += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, arm in sorted(result["arms"].items(), key=lambda pair: pair[1]["mae"]["value"]):
@@ -192,7 +213,8 @@ def section(result: dict[str, Any]) -> list[str]:
         kept = f"{arm['kept']} of {arm['of']}" if arm["of"] else ""
         seeds = ", ".join(f"{value:.2f}" for value in arm["by_seed"])
         shown = {"anchor": "**ASVs alone**", "placebo": f"{OWN}, shuffled metadata"}.get(name, name)
-        cells = [shown, years(arm["mae"]), f"{arm['outside']:.2f}", change, kept, f"{arm['parameters']:,}", seeds]
+        size = f"{arm['parameters']:,}" + (f" ({arm['label']})" if arm["label"] in ("smaller", "larger") else "")
+        cells = [shown, years(arm["mae"]), f"{arm['outside']:.2f}", change, kept, size, seeds]
         lines.append(f"| {' | '.join(cells)} |")
     head = ["rival", "MAE, years", f"outside {WRITTEN_OUT}", "ASVs alone less it", "validation"]
     lines += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
@@ -209,16 +231,17 @@ def section(result: dict[str, Any]) -> list[str]:
 
 
 def page() -> str:
-    """The results page as Markdown, of the studies that are finished."""
+    """The results page as Markdown, of what is finished."""
     facts = environment()
     lines = [
         "# ASVs and metadata to age: global_gut", "",
         "Made by `python benchmarks/aam.py`; nothing here is typed in by hand. The recipe `aam` at its size `base`,",
         "metadata columns country and sex, before acceptance (`kept` counts the trainings whose validation gain was",
-        "shown). Each sample is tested once a seed by a training that saw nobody of its family (or of its sub-study);",
-        "the seeds are of weights, order and dropout, the folds are the same. MAE in years; intervals are 95 %,",
-        "families drawn together, crossed with seeds. `column:` is one column of the metadata alone, with nothing",
-        "measured.",
+        f"shown). The kinds of fusion are brought to the parameters of {OWN} within 10 % by their inner width, as",
+        "`plait compare aam --fusions all` does it; one without such a width is marked. Each sample is tested once a",
+        "seed by a training that saw nobody of its family (or of its sub-study); the seeds are of weights, order and",
+        "dropout, the folds are the same. MAE in years; intervals are 95 %, families drawn together, crossed with",
+        "seeds. `column:` is one column of the metadata alone, with nothing measured.",
     ]  # fmt: skip
     for study in STUDIES:
         path = RUNS / study.name / "result.json"
@@ -240,11 +263,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--study", choices=[study.name for study in STUDIES])
     parser.add_argument("--only", default="", help="arms to train, with commas; the anchor always is")
-    parser.add_argument("--page", action="store_true", help="write the page of what is finished, and train nothing")
+    parser.add_argument("--page", action="store_true", help="score what is finished, write the page, and train nothing")
     given = parser.parse_args()
-    for study in STUDIES if not given.page else ():
+    for study in STUDIES:
         if given.study in (None, study.name):
-            train(study, given.data, given.seeds, [name for name in given.only.split(",") if name])
+            plan, trainings, labels = opened(study, given.data, given.seeds)
+            if not given.page:
+                train(plan, trainings, [name for name in given.only.split(",") if name])
+            if finished(plan, trainings, "anchor"):
+                write_json(RUNS / study.name / "result.json", summary(study, plan, trainings, labels))
     write_file(PAGE, page().encode())
     print(PAGE.read_text(encoding="utf-8"))
 

@@ -156,19 +156,23 @@ def test_token_dropout_hides_its_share_and_never_all() -> None:
     assert float(keep_some(wide, 0.3).float().mean()) == pytest.approx(0.7, abs=0.01)
 
 
-def test_token_dropout_acts_in_training_alone_and_what_it_hides_is_not_encoded() -> None:
+@pytest.mark.parametrize("rate", [0.5, 0.99])
+def test_token_dropout_acts_in_training_alone_and_nothing_is_computed_of_what_it_hides(rate: float) -> None:
     module, given = encoder("nucleotides"), fields()
-    module.config = module.config.model_copy(update={"token_dropout": 0.99})
+    module.config = module.config.model_copy(update={"token_dropout": rate})
+    torch.manual_seed(0)
+    kept = keep_some(given["mask"], rate)
+    assert int(kept.sum()) < int(given["mask"].sum())
     torch.manual_seed(0)
     x, mask = module.train()(given)
-    assert int(mask.sum()) < int(given["mask"].sum())
-    assert torch.equal(mask.any(dim=1), given["mask"].any(dim=1))
+    assert torch.equal(mask.sum(dim=1), kept.sum(dim=1))
+    assert mask.shape[1] == int(kept.sum(dim=1).max())
     torch.manual_seed(0)
     (letters,) = encoded(module, given)
-    assert len(letters) <= int(mask.sum())
+    assert len(letters) <= int(kept.sum())
     whole, seen = module.eval()(given)
     assert torch.equal(seen, given["mask"])
-    torch.testing.assert_close(x[mask], whole[mask], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(x[mask], whole[kept], rtol=1e-5, atol=1e-5)
 
 
 def test_frozen_sequences_are_encoded_once_a_table() -> None:

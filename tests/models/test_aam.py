@@ -13,6 +13,7 @@ from torch import Tensor
 from plait.core.errors import ConfigError
 from plait.core.schema import Schema
 from plait.core.tokens import Batch, Output
+from plait.encoders.asv import keep_some
 from plait.models.aam import Aam, AamConfig
 from plait.testing.encoders import asv_fields, metadata_fields, random_tables
 from plait.testing.models import prefixed
@@ -140,6 +141,22 @@ def test_the_order_of_asvs_their_padding_and_the_other_rows_are_irrelevant(kind:
     for row in range(ROWS):
         alone = run(model, {name: tensor[row : row + 1] for name, tensor in given.items()}).prediction.point
         torch.testing.assert_close(alone, want[row : row + 1], rtol=1e-5, atol=1e-5)
+
+
+def test_token_dropout_answers_of_a_sample_without_the_asvs_it_hides() -> None:
+    asv = {**SMALL["asv"], "token_dropout": 0.5}
+    still = {"dropout": 0.0}
+    given = inputs()
+    model = build(
+        asv=asv, fusion={"kind": "none"}, composition=None, sample=SMALL["sample"] | still, head=SMALL["head"] | still
+    )
+    torch.manual_seed(7)
+    kept = keep_some(given["asv_mask"], 0.5)
+    assert int(kept.sum()) < int(given["asv_mask"].sum())
+    want = run(model, given | {"asv_mask": kept}).prediction.parts["pooled"]
+    torch.manual_seed(7)
+    found = run(model.train(), given).prediction.parts["pooled"]
+    torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-5)
 
 
 # --- several nets

@@ -81,9 +81,10 @@ class Asv(nn.Module):
     **Each distinct sequence of a batch is encoded once** and gathered back; two features with the same letters are one
     sequence. A graph (export, compile) encodes every position instead, to the same result, and so does `once = False`.
     Frozen nucleotides are encoded once for the whole table, again after a change of letters or weights.
-    Reads `values` (b, s) int64 rows of the feature table, `mask` (b, s), `counts` (b, s). Shape: -> Tokens (b, s, dim).
+    Reads `values` (b, s) int64 rows of the feature table, `mask` (b, s), `counts` (b, s). Shape: -> Tokens (b, s, dim),
+    in training (b, t, dim) of those that token dropout leaves.
     Buffers: `table` (f, w) the blocks, `letters` (f, L) uint8, where they are read; set by `fill`.
-    Mask: kept, but for ASVs that token dropout hides in training; the row and count of an absent ASV are never read.
+    Mask: kept; ASVs that token dropout hides are not there at all. The row and count of an absent ASV are never read.
     """
 
     table: Tensor
@@ -134,13 +135,26 @@ class Asv(nn.Module):
         return self
 
     def forward(self, fields: Mapping[str, Tensor]) -> Tokens:
-        """One token an ASV."""
-        return self.weighed(self.named(fields), fields)
+        """One token an ASV that is shown."""
+        shown = self.shown(fields)
+        return self.weighed(self.named(shown), shown)
+
+    def shown(self, fields: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The fields without the ASVs that token dropout hides in training: nothing is computed of these.
+
+        Shape: each (b, s) -> (b, t), t the most that a row keeps, in their order; in a graph s, with a mask.
+        """
+        if not (self.training and self.config.token_dropout):
+            return fields
+        kept = keep_some(fields["mask"], self.config.token_dropout)
+        if _is_graph(kept):
+            return {**fields, "mask": kept}
+        places = kept.argsort(dim=1, descending=True, stable=True)[:, : int(kept.sum(dim=1).max())]
+        return {name: field.gather(1, places) for name, field in {**fields, "mask": kept}.items()}
 
     def named(self, fields: Mapping[str, Tensor]) -> Tokens:
-        """What each ASV is, without its count; token dropout has hidden some. Shape: (b, s, dim)."""
-        values, present = fields["values"], fields["mask"]
-        mask = keep_some(present, self.config.token_dropout) if self.training else present
+        """What each ASV is, without its count. Shape: (b, s, dim)."""
+        values, mask = fields["values"], fields["mask"]
         x = self.distinct(values, mask) if self.once and not _is_graph(values) else self.each(values, mask)
         return Tokens(x, mask)
 

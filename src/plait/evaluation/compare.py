@@ -60,6 +60,10 @@ class Plan:
         """The config of the comparison with one fold held out."""
         return validate(RunConfig, self._in_fold(self.config.model_dump(mode="json"), fold), f"fold {fold}")
 
+    def run_of(self, arm: str, seed: int, fold: int = 0) -> str:
+        """The name of the run folder of one training, inside that of the comparison."""
+        return f"arms/{arm}-fold{fold}-seed{seed}" if self.folds > 1 else f"arms/{arm}-seed{seed}"
+
     def _in_fold(self, tree: dict[str, Any], fold: int) -> dict[str, Any]:
         return merge(tree, {"data": {"folds": self.folds, "fold": fold}}) if self.folds else tree
 
@@ -197,15 +201,14 @@ class Trainings:
         return min(times) * 1.4 * epochs * -(-len(rows) // training.batch_size)
 
     def _train(self, plan: Plan, arm: str, seed: int, fold: int) -> dict[str, Scores]:
-        name = f"{arm}-seed{seed}" if len(self.parts) == 1 else f"{arm}-fold{fold}-seed{seed}"
-        folder = self.folder / "arms" / name
+        folder = self.folder / plan.run_of(arm, seed, fold)
         config, part = plan.of(arm, seed, fold), self.parts[fold]
         if not (folder / "metrics.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             fusion = config.model.fusion
             data = part.data if config.data == plan.in_fold(fold).data else self._read(config)
             alone = fusion is not None and fusion.kind == "none"
-            anchor = None if alone else folder.with_name(name.replace(arm, "anchor", 1))
+            anchor = None if alone else self.folder / plan.run_of("anchor", seed, fold)
             result = fit(config, folder, data=data, rivals=part.rivals, anchor=anchor)
             error = result["raw"]["test"][self.task.metric]
             where = f", fold {fold}" if len(self.parts) > 1 else ""

@@ -266,11 +266,12 @@ class AamNet(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], notes: Notes) -> Prediction:
         """The answer of every row, with the pooled vector it was read from."""
-        fields = _stream(inputs, ASV)
+        fields, asv = _stream(inputs, ASV), cast(Asv, self.asv)
         # Without an answer to give, a model is scored by its objectives.
         asked = self.objectives if self.training or self.head is None else None
-        said = None if asked is None else cast(Asv, self.asv).named(fields)
-        tokens: Tokens = self.sample(self.asv(fields) if said is None else cast(Asv, self.asv).weighed(said, fields))
+        shown = asv.shown(fields)
+        said = asv.named(shown)
+        tokens: Tokens = self.sample(asv.weighed(said, shown))
         context: dict[str, Tokens] = {}
         if self.metadata is not None and METADATA in inputs:
             context[METADATA] = self.metadata(_stream(inputs, METADATA))
@@ -278,10 +279,8 @@ class AamNet(nn.Module):
         if self.at_tokens:
             tokens = fuse({ASV: tokens, **context}, notes)
         tokens = self.target(tokens)
-        pooled = self._pooled(tokens, fields, notes)
-        parts = {}
-        if asked is not None and said is not None:
-            parts = asked(cast(Asv, self.asv), self.sample, fields, said, pooled.x[:, 0])
+        pooled = self._pooled(tokens, fields, shown, notes)
+        parts = {} if asked is None else asked(asv, self.sample, shown, said, pooled.x[:, 0])
         if not self.at_tokens:
             pooled = fuse({ASV: pooled, **context}, notes)
         if self.head is None:
@@ -293,12 +292,14 @@ class AamNet(nn.Module):
             found = Prediction(point, {"points": point[:, None]})
         return found._replace(parts={**found.parts, **parts, "pooled": masked_mean(pooled)[:, None]})
 
-    def _pooled(self, tokens: Tokens, fields: Mapping[str, Tensor], notes: Notes) -> Tokens:
-        """One vector a row: the tokens by attention, and the composition."""
+    def _pooled(
+        self, tokens: Tokens, fields: Mapping[str, Tensor], shown: Mapping[str, Tensor], notes: Notes
+    ) -> Tokens:
+        """One vector a row: the tokens of the ASVs shown by attention, and the composition of all."""
         if self.pool is None:
             vector = tokens.x[:, 0]
         else:
-            counts = torch.log1p(torch.where(fields["mask"], fields["counts"], 0.0)) if self.pools_asvs else None
+            counts = torch.log1p(torch.where(shown["mask"], shown["counts"], 0.0)) if self.pools_asvs else None
             vector, used = self.pool(tokens, counts, weights=notes.explain)
             if used is not None:
                 keys = ((ASV if self.pools_asvs else "fused", used.shape[-1]),)
