@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from plait.core.config import Config, part_room
 from plait.core.kinds import config_class, kinds
+from plait.nn.patches import PatchShape
 
 
 def variants(cls: type[Config]) -> dict[str, Config]:
@@ -18,12 +19,26 @@ def variants(cls: type[Config]) -> dict[str, Config]:
     found, together = {"default": default}, {}
     for name, field in cls.model_fields.items():
         for value in alternatives(name, getattr(default, name), field):
-            found[f"{name}={value}"] = cls(**{name: value})
-            if value != 0:
-                together[name] = value
+            # A choice that does not go with the other defaults is no form; its refusal is tested with the config.
+            with suppress(ValidationError):
+                found[f"{name}={shown(value)}"] = cls(**{name: value})
+                if value != 0 and name != "kind":  # the other fields belong to the usual kind
+                    together[name] = value
     if len(together) > 1:
-        found["everything on"] = cls(**together)
+        with suppress(ValidationError):
+            found["everything on"] = cls(**together)
     return found
+
+
+def shown(value: Any) -> str:
+    """A value in a variant's name; of a config its kind and what it changes, for pytest shows no long name."""
+    if not isinstance(value, Config):
+        return str(value)
+    usual = type(value)()
+    changed = [name for name in type(value).model_fields if getattr(value, name) != getattr(usual, name)]
+    return " ".join(
+        f"{name}={getattr(value, name)}" for name in dict.fromkeys(["kind", *changed]) if hasattr(value, name)
+    )
 
 
 def alternatives(name: str, value: Any, field: Any) -> Iterator[Any]:
@@ -37,8 +52,8 @@ def alternatives(name: str, value: Any, field: Any) -> Iterator[Any]:
         yield 0 if value else 32 if name == "hidden" else 1
     elif value == 0.0 and isinstance(value, float) and [getattr(rule, "ge", None) for rule in field.metadata] == [0]:
         yield 0.1  # the weight of a loss: unlike a dropout it has no upper bound
-    elif isinstance(value, Config) and "kind" not in type(value).model_fields:
-        yield from list(variants(type(value)).values())[1:]
+    elif isinstance(value, Config) and part_room(field.annotation, field.metadata) is None:
+        yield from (form for form in variants(type(value)).values() if form != value)
 
 
 def room_variants(room: str) -> dict[str, Config]:
@@ -46,8 +61,14 @@ def room_variants(room: str) -> dict[str, Config]:
     found = {}
     for kind in kinds(room):
         for name, config in variants(config_class(room, kind)).items():
-            found[kind if name == "default" else f"{kind}, {name}"] = config
+            found[kind if name == "default" else f"{kind}, {name}"] = fitting(config)
     return found
+
+
+def fitting(config: Any) -> Any:
+    """The form with patches that fit into the 11 steps of the suites."""
+    cut = getattr(config, "patch", None)
+    return config.model_copy(update={"patch": PatchShape(length=4, stride=3)}) if cut == PatchShape() else config
 
 
 def ends(forms: Iterable[str]) -> set[str]:
@@ -76,7 +97,7 @@ def with_every_part(cls: type[Config]) -> dict[str, Config]:
             for kind in kinds(room):
                 part, usual = config_class(room, kind)(), getattr(default, name)
                 if part.modality == usual.modality and _single(part) == _single(usual):
-                    found[f"{name}={kind}"] = cls(**{name: part})
+                    found[f"{name}={kind}"] = cls(**{name: fitting(part)})
     return found
 
 

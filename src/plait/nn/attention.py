@@ -19,7 +19,8 @@ def attend(
     """Scaled dot-product attention, softmax(q k^T / sqrt(e) + bias) v over the keys that are present.
 
     Shape: `q` (b, h, n, e), `k` and `v` (b, h, m, e), `key_mask` (b, m) bool or (b, 1, n, m) bool, `bias`
-    finite and broadcastable to (b, h, n, m); returns (b, h, n, e) and, with `weights`, the weights (b, h, n, m).
+    finite (`nn.attention_bias` says how it excludes keys) and broadcastable to (b, h, n, m); returns (b, h, n, e) and,
+    with `weights`, the weights (b, h, n, m).
     Mask: a False key weighs exactly 0, and the content of one that no query may see is never read; a query without
     any key gets exactly 0.
     Source: Vaswani et al. 2017, equation 1.
@@ -44,6 +45,7 @@ def attend(
         return (F.dropout(used, dropout) @ v.to(wide)).to(v.dtype), used
     additive = mask
     if bias is not None:
+        bias = bias[None] if bias.dim() == 3 else bias  # a mask of three axes leaves the fused CPU kernel
         additive = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=additive, dropout_p=dropout)
     return (out if mask is None else torch.where(some, out, 0.0)), None

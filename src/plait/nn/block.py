@@ -103,17 +103,24 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads, hidden, dropout, activation, norm) for _ in range(depth))
         self.norm = nn.LayerNorm(dim) if depth else nn.Identity()
 
-    def forward(self, tokens: Tokens, notes: Notes | None = None, keys: tuple[tuple[str, int], ...] = ()) -> Tokens:
+    def forward(
+        self,
+        tokens: Tokens,
+        notes: Notes | None = None,
+        keys: tuple[tuple[str, int], ...] = (),
+        bias: Tensor | None = None,
+    ) -> Tokens:
         """The tokens after all blocks. Content of absent tokens is set to 0 first, so that it is never read.
 
-        Where notes ask for maps, the weights of each block go there as `attention.block<i>`; `keys` names the tokens.
+        `bias` is added to every block's scores (see `nn.attention_bias`). Where notes ask for maps, the weights of each
+        block go there as `attention.block<i>`; `keys` names the tokens.
         """
         if not self.blocks:
             return tokens
         explain = notes is not None and notes.explain
         tokens = Tokens(torch.where(tokens.mask[..., None], tokens.x, 0.0), tokens.mask)
         for number, block in enumerate(self.blocks):
-            tokens, used = block(tokens, weights=explain)
+            tokens, used = block(tokens, bias, weights=explain)
             if notes is not None:
                 notes.attention(f"block{number}", used, " + ".join(stream for stream, _ in keys), keys)
         return Tokens(self.norm(tokens.x), tokens.mask)

@@ -47,7 +47,7 @@ def walk(cls: type[Config], given: Any, prefix: str = "") -> Iterator[FieldInfo]
             if isinstance(default, Config):
                 inner, default = type(default), default.model_dump(mode="json")
             yield from walk(inner, default, f"{path}.")
-        elif name != "kind":
+        elif name != "kind" or len(get_args(field.annotation)) > 1:  # the one kind of a part is told above it
             if isinstance(default, list):
                 default = [v.model_dump(mode="json") if isinstance(v, Config) else v for v in default]
             items = tuple(walk(inner, {})) if inner is not None else ()
