@@ -9,9 +9,10 @@ from plait.core.errors import ConfigError, suggest
 from plait.core.files import write_file
 from plait.core.schema import SPLITS
 from plait.data.table import as_frame
-from plait.evaluation.compare import Comparison, Plan
+from plait.evaluation.compare import Plan
+from plait.evaluation.comparisons import comparison_of
 from plait.evaluation.explain.run import explain as explain_run
-from plait.evaluation.fusions import FusionComparison, named_kinds
+from plait.evaluation.fusions import named_kinds
 from plait.report.page import write_report
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit as fit_run
@@ -55,7 +56,8 @@ def compare(
     """Train naive, anchor-only, fused and placebo arms on the same splits and seeds; returns what compare.json has.
 
     With `fusions`, `all`, a list of kinds or one with commas, the arms are the recipe with each kind at a matched
-    number of parameters, without a placebo; returns what fusions.json has.
+    number of parameters, without a placebo; returns what fusions.json has. A recipe of one modality (`calf`) sets parts
+    of its model side by side; returns what ablation.json has.
     """
     kinds = None if fusions is None else named_kinds(fusions if isinstance(fusions, str) else ",".join(fusions))
     config, folder = _prepare(recipe, frame, texts, out, size, fields, "compare")
@@ -63,7 +65,7 @@ def compare(
     plan = Plan.of_recipe(chosen, config, tuple(range(config.seed, config.seed + seeds)))
     with new_or_nothing(folder):
         write_start(folder, config)
-        result = (Comparison(plan, folder) if kinds is None else FusionComparison(plan, kinds, folder)).run()
+        result = comparison_of(plan, kinds, folder).run()
     write_report(folder)
     return {"folder": str(folder), **result}
 

@@ -2,6 +2,7 @@
 
 import doctest
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,12 +17,18 @@ from plait.heads.classification import ClassificationConfig
 from plait.heads.distribution import DistributionConfig
 from plait.heads.regression import RegressionConfig
 from plait.models.aam import AamConfig
+from plait.models.calf import CalfConfig
+from plait.nn.attention_bias import BiasConfig
+from plait.nn.patches import PatchShape
 from plait.testing import check_model
 from plait.testing import models as suite
 from plait.testing.graphs import compile_agrees
 
 KINDS = list(kinds("models"))
 FORMS = {form: config for form, config in room_variants("models").items() if "fuse_at=" not in form}  # among PARTS
+# Laws ask nothing of size, and six blocks of GPT-2 cost minutes.
+LITTLE: dict[str, Any] = {"gpt_layers": 2, "dim": 16, "heads": 2, "words": 7, "patch": PatchShape(length=4, stride=3)}
+FORMS |= {form: config.model_copy(update=LITTLE) for form, config in FORMS.items() if isinstance(config, CalfConfig)}
 PARTS = {kind: with_every_part(config_class("models", kind)) for kind in KINDS}
 WIRED = {f"{kind}, {name}": config for kind in KINDS for name, config in PARTS[kind].items()}
 ANSWERS = {
@@ -39,13 +46,32 @@ ANSWERS = {
     "nucleotides": AamConfig(asv=AsvConfig(nucleotides=NucleotidesConfig(dim=12, depth=1, heads=2, hidden=13))),
 }
 SAMPLES = {f"aam, {name}": config for name, config in ANSWERS.items()}
-EVERY = FORMS | WIRED | SAMPLES
+LLAMA = {
+    "model_type": "llama", "hidden_size": 16, "intermediate_size": 13, "num_hidden_layers": 2, "vocab_size": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 31, "use_cache": False,
+}  # fmt: skip
+SPOKEN = {
+    "no language model": CalfConfig(**LITTLE, backbone="patch"),
+    "no language model, learnt decay": CalfConfig(**LITTLE, backbone="patch", bias=BiasConfig(learn=True)),
+    "variates": CalfConfig(**LITTLE, token_axis="variate", bias=BiasConfig(kind="causal")),
+    "variates without a language model": CalfConfig(
+        **LITTLE, token_axis="variate", bias=BiasConfig(kind="none"), backbone="patch"
+    ),
+    "no text branch": CalfConfig(**LITTLE, output_w=0, feature_w=0),
+    "forecasts drawn together": CalfConfig(**LITTLE, feature_w=0),
+    "states drawn together": CalfConfig(**LITTLE, output_w=0),
+    "a Llama": CalfConfig(**LITTLE, backbone="a-llama", architecture=LLAMA),
+}
+SERIES = {f"calf, {name}": config for name, config in SPOKEN.items()}
+EVERY = FORMS | WIRED | SAMPLES | SERIES
 # What another form holds too: see `test_every_part`.
 LATER = {name for name in EVERY if " at pooled, " in name} | {
     f"aam, {name}" for name in ("number, film", "number, film alone", "number, scaled alone", "two nets of a class")
 }
+# `calf, everything on` has one bias, and `tests/nn` has them all.
+LATER |= {name for name in FORMS if name.startswith(("calf, bias=", "calf, weights=", "calf, attn_train="))}
 ENDS = [f"{kind}, {name}" for kind in KINDS for name in PARTS[kind] if name in ends(PARTS[kind])]
-QUICK = [form for form in (*FORMS, *ENDS, *SAMPLES) if form not in LATER]
+QUICK = [form for form in (*FORMS, *ENDS, *SAMPLES, *SERIES) if form not in LATER]
 HALF = [form for form in FORMS if form in ends(FORMS)]
 
 

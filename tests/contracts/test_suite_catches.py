@@ -374,6 +374,9 @@ class BrokenModelConfig(ChimeraConfig):
         return BrokenModel(module, self.fault)
 
 
+TAUGHT = ("", "loss in training that is a mean")
+
+
 class BrokenModel(nn.Module):
     """Broken in one place."""
 
@@ -385,6 +388,8 @@ class BrokenModel(nn.Module):
         self.required = () if fault == "requires nothing" else inner.required
         if fault == "leg without gradient":
             self.leg = nn.Linear(1, 1)
+        if fault in TAUGHT:
+            self.teacher = nn.Linear(1, 1)
 
     def forward(self, batch: Batch, explain: bool = False) -> Output:
         output = self.inner(batch, explain)
@@ -402,7 +407,11 @@ class BrokenModel(nn.Module):
                 point = point + torch.arange(point.shape[0]).to(point)[:, None, None]
             case "time first":
                 point = point.transpose(0, 1)
-        return Output(Prediction(point), output.losses, output.maps)
+        losses = dict(output.losses)
+        if self.fault in TAUGHT and self.training:
+            apart = (self.teacher(point[..., :1]) - 1).square().mean(dim=(1, 2))
+            losses["taught"] = apart.mean() if "mean" in self.fault else apart.sum(), torch.ones_like(apart).sum()
+        return Output(Prediction(point), losses, output.maps)
 
 
 def test_the_sound_model_passes() -> None:
@@ -418,6 +427,7 @@ def test_the_sound_model_passes() -> None:
         ("text present at all", "row_without_context_equals_run_without"),
         ("explains something else", "explain_agrees"),
         ("leg without gradient", "every_parameter_learns"),
+        ("loss in training that is a mean", "own_losses_are_sums_over_rows"),
         ("one stream of random numbers", "closed_start"),
         ("reads the order of rows", "batch_mates_change_nothing"),
     ],

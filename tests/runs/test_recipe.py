@@ -57,7 +57,9 @@ def test_the_demo_and_every_arm_is_a_config(name: str) -> None:
     base = resolve(recipe, None, NEEDED.get(name, [])).model_dump(mode="json")
     for tree in ({}, recipe.demo, *recipe.arms.values()):
         validate(RunConfig, merge(base, tree), name)
-    assert {"anchor", "fused", "placebo"} <= set(recipe.arms)
+    assert next(iter(recipe.arms)) == "anchor"
+    assert not recipe.modality or {"fused", "placebo"} <= set(recipe.arms)
+    assert set(recipe.meanings) <= set(recipe.arms) | {"calendar"}
 
 
 @every_recipe

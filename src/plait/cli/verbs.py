@@ -11,7 +11,7 @@ from plait.cli.arguments import COMMON, config_of, guide_of, only_options, raw_c
 from plait.cli.fetch import data_fetch
 from plait.cli.pretrain import pretrain
 from plait.cli.training import train_run
-from plait.cli.verdict import tell_comparison, tell_fusions
+from plait.cli.verdict import tell_ablation, tell_comparison, tell_fusions
 from plait.core.console import say
 from plait.core.errors import ConfigError, DataError, FileError, PlaitError, Terminated
 
@@ -98,7 +98,8 @@ def compare(tokens: list[str]) -> Any:
         tokens,
         "compare RECIPE [--seeds N] [--fusions all|KIND,KIND] [--out FOLDER | --resume FOLDER]\n"
         "                   [--size ...] [fields]\n\n"
-        "Trains the anchor alone, fused and placebo arms; the verdict says whether the modality helps.\n"
+        "Trains the anchor alone, fused and placebo arms; the verdict says whether the modality helps. A recipe of\n"
+        "one modality (calf) sets parts of its model side by side instead.\n"
         "--fusions: trains the recipe with each kind of fusion in turn, brought to the size of its own kind where one\n"
         "has a width to set; parameters, time and memory stand beside the error. No placebo is among these arms: they\n"
         "rank the kinds, and the verdict on the modality comes from plait compare without --fusions.",
@@ -108,8 +109,9 @@ def compare(tokens: list[str]) -> Any:
     seeds = _count(parsed.options.get("seeds", "3"), "--seeds")
     if {"out", "resume"} <= set(parsed.options):
         raise ConfigError("--out is of a new comparison, --resume of one that began", fix="give one of the two")
-    from plait.evaluation.compare import Comparison, Plan
-    from plait.evaluation.fusions import FusionComparison, named_kinds
+    from plait.evaluation.compare import Plan
+    from plait.evaluation.comparisons import comparison_of
+    from plait.evaluation.fusions import named_kinds
     from plait.report.page import write_report
     from plait.runs.folder import check_same, new_folder, new_or_nothing, write_start
 
@@ -125,13 +127,15 @@ def compare(tokens: list[str]) -> Any:
     with nullcontext() if resume else new_or_nothing(folder):
         if not resume:
             write_start(folder, config)
-        comparison = Comparison(plan, folder) if kinds is None else FusionComparison(plan, kinds, folder)
+        comparison = comparison_of(plan, kinds, folder)
         say(f"folder: {folder} (go on with the same command and --resume {folder})")
         try:
             result = comparison.run()
         except Terminated:
             raise Terminated(f"stopped as asked; go on with the same command and --resume {folder}") from None
-    if kinds is None:
+    if not plan.modality:
+        tell_ablation(result)
+    elif kinds is None:
         tell_comparison(result)
     else:
         tell_fusions(result)

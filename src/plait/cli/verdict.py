@@ -30,6 +30,19 @@ def tell_comparison(result: dict[str, Any]) -> None:
         say(f"fused is {words} than the best baseline, {best['name']}: {best['change']:+.1%} {interval}{weak}")
 
 
+def tell_ablation(result: dict[str, Any]) -> None:
+    """Print the arms of a comparison of parts for people, the lowest test error first, with their change."""
+    say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} {result['row_name']})")
+    for arm in sorted([*result["arms"], *result["rivals"]], key=lambda arm: arm["mean"]):
+        interval = f" [{arm['low']:.4f}, {arm['high']:.4f}]" if arm["low"] is not None else ""
+        found = arm.get("against_anchor")
+        own = arm["name"] == result["anchor"]
+        against = "" if found is None or own else f"  {_change(found)} against {result['anchor']}"
+        say(f"  {arm['name']:<22} {arm['mean']:.4f}{interval}{against}  {arm['meaning']}")
+    for name, reason in result["left_out"].items():
+        say(f"left out: {name}: {reason}")
+
+
 def _share(decisions: list[bool], what: str) -> str:
     return f"{sum(decisions)} of {len(decisions)} {what}"
 

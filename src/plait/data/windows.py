@@ -56,7 +56,7 @@ class ForecastData:
         self.horizon = config.horizon or table.step.horizon
         rows = len(table.times)
         self.borders = Borders(*table.borders) if table.borders else Borders.by_share(rows, config.splits)
-        self.origins = self.borders.origins(self.lookback, self.horizon) if not ahead else self._all_origins(rows)
+        self.origins = self._few(self.borders) if not ahead else self._all_origins(rows)
         self.findings = list(table.findings)
         train = table.values[: self.borders.train]
         fitting = fitted is None
@@ -141,6 +141,16 @@ class ForecastData:
         for column, name in enumerate(self.table.variates):
             if np.isnan(train[:, column]).all():
                 raise DataError(f"{name} has no observed value in the {len(train)} train rows", where="data")
+
+    def _few(self, borders: Borders) -> dict[str, NDArray[np.int64]]:
+        """The origins of every split, of train the earliest per cent that is asked for."""
+        found = borders.origins(self.lookback, self.horizon)
+        kept = len(found["train"]) * self.config.percent // 100
+        if not kept:
+            raise DataError(
+                f"{self.config.percent} % of {len(found['train'])} train windows is none", where="data.percent"
+            )
+        return {**found, "train": found["train"][:kept]}
 
     def _all_origins(self, rows: int) -> dict[str, NDArray[np.int64]]:
         # New data for a trained run: every origin with a full lookback, the last row among them.

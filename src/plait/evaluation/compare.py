@@ -92,7 +92,7 @@ class Trainings:
         models = [plan.of(arm, plan.seeds[0]).model.reads for arm in plan.arms]
         self.reads = frozenset().union(plan.config.model.reads, *models)
         self.parts = [self._part(plan.in_fold(fold), folder) for fold in range(max(1, plan.folds))]
-        if plan.modality not in self.data.schema.contexts:
+        if plan.modality and plan.modality not in self.data.schema.contexts:
             raise ConfigError(
                 f"the data have no {plan.modality}, so there is nothing to compare", where="data",
                 fix=f"give {plan.given_by or 'it'}, or use plait train, which prints the baselines",
@@ -205,7 +205,7 @@ class Trainings:
         config, part = plan.of(arm, seed, fold), self.parts[fold]
         if not (folder / "metrics.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
-            fusion = config.model.fusion
+            fusion = getattr(config.model, "fusion", None)
             data = part.data if config.data == plan.in_fold(fold).data else self._read(config)
             alone = fusion is not None and fusion.kind == "none"
             anchor = None if alone else self.folder / plan.run_of("anchor", seed, fold)

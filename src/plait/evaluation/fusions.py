@@ -18,8 +18,7 @@ from plait.core.kinds import config_class, kind_named, kinds
 from plait.core.schema import Schema
 from plait.evaluation.compare import Plan, Raw, Trainings
 from plait.evaluation.cost import peak_bytes, step_ms
-from plait.evaluation.verdict import Arm
-from plait.objectives.bootstrap import Bootstrap
+from plait.evaluation.verdict import change
 from plait.runs.assemble import accelerator_for, build_model, is_fused, stages_for
 from plait.runs.config import RunConfig
 from plait.training.config import StageConfig
@@ -259,8 +258,8 @@ class FusionComparison:
                 "ratio": each.parameters / self.budget,
                 "inner": each.inner,
                 **facts(kind, each.parameters),
-                "against_default": None if kind == self.default else _change(arms[kind], arms[self.default], bootstrap),
-                "against_anchor": _change(arms[kind], arms[ANCHOR], bootstrap),
+                "against_default": None if kind == self.default else change(arms[kind], arms[self.default], bootstrap),
+                "against_anchor": change(arms[kind], arms[ANCHOR], bootstrap),
                 "accepted": [d.accepted for folds in self.trainings.decide(raw, kind) for d in folds],
             }
             for kind, each in self.candidates.items()
@@ -289,12 +288,3 @@ def _step(run: Callable[[], None], optimizer: torch.optim.Optimizer) -> None:
     """The same and a step of AdamW."""
     run()
     optimizer.step()
-
-
-def _change(arm: Arm, rival: Arm, bootstrap: Bootstrap | None) -> dict[str, float | None]:
-    """Mean over seeds of the relative change of test error; without an interval where there is not enough data."""
-    if bootstrap is None:
-        value = float((arm.scores.total.sum(1) / rival.scores.total.sum(1) - 1).mean())
-        return {"value": value, "low": None, "high": None}
-    found = bootstrap.change(arm.scores, rival.scores)
-    return {"value": found.value, "low": found.low, "high": found.high}

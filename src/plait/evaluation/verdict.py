@@ -30,6 +30,15 @@ class Arm:
         }
 
 
+def change(arm: Arm, rival: Arm, bootstrap: Bootstrap | None) -> dict[str, float | None]:
+    """Mean over seeds of the relative change of test error, with an interval where there is enough data for one."""
+    if bootstrap is None:
+        value = float((arm.scores.total.sum(1) / rival.scores.total.sum(1) - 1).mean())
+        return {"value": value, "low": None, "high": None}
+    found = bootstrap.change(arm.scores, rival.scores)
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
 def verdict(
     modality: str,
     fused: Arm,

@@ -207,6 +207,28 @@ def _moments(origins: Sequence[str]) -> "list[datetime] | None":
     return [moment.replace(tzinfo=None) for moment in found]
 
 
+def decay_figure(blocks: Sequence[Sequence[float]], alone: Sequence[float], step: int, words: str) -> Markup:
+    """The mean weight of each block over the distance of a key in steps, and dashed what the bias alone gives."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(6.4, 2.8))
+        axes = figure.add_subplot()
+        away = [step * back for back in range(len(alone))]
+        for number, weights in enumerate(blocks):
+            label = "a block each" if not number else "_"
+            axes.plot(away, weights, color=COLOURS["forecast"], linewidth=1.2, marker="o", markersize=2.5, label=label)
+        axes.plot(away, alone, color=COLOURS["ink"], linewidth=1.2, linestyle=(0, (4, 2)), label="the bias alone")
+        axes.set_xlabel("steps between a patch and the one that it looks at")
+        axes.set_ylabel("mean weight")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper right")
+        axes.grid(axis="y")
+        _finish(figure, axes)
+        return _svg(figure, "d", words)
+
+
 def cost_figure(points: Sequence["Spot"], mark: float | None, axes_words: tuple[str, str], words: str) -> Markup:
     """A labelled point each, across its cost and up its error; `mark` is a line over the whole width."""
     import matplotlib

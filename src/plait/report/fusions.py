@@ -3,21 +3,20 @@
 from pathlib import Path
 
 from plait.core.errors import FileError
-from plait.report.arms import Scale, by_error, change_axis, scaled
+from plait.report.arms import by_error, scaled
+from plait.report.changes import changes
 from plait.report.figures import Spot, cost_figure
 from plait.report.finite import finite_json
 from plait.report.wording import (
     NOT_KNOWN,
     Row,
     between,
-    change,
     count,
     error,
     fold_count,
     intervals,
     metric_name,
     row_name,
-    tells,
     than,
     told,
 )
@@ -55,7 +54,9 @@ def ranked(data: Row) -> Row:
         "budget": told(data.get("budget"), lambda value: count(int(value or 0))),
         "seeds": data.get("seeds") or [],
         "tables": [_errors(kinds, anchor, data, default)],
-        "changes": _changes(kinds, default),
+        "changes": changes(
+            kinds, {"against_anchor": "against the anchor alone", "against_default": f"against {default}"}, default
+        ),
         "costs": [_cost(each, default) for each in kinds] + [_cost(anchor, default)],
         "quality": _quality(kinds, anchor, metric),
         "left_out": [{name: str(each.get(name) or "") for name in ("kind", "reason")} for each in data["left_out"]],
@@ -113,30 +114,6 @@ def _errors(kinds: list[Row], anchor: Row, data: Row, default: str) -> Row:
         "title": "", "unit": data["unit"], "windows": data["windows"], "row_name": row_name(data),
         "intervals": intervals(data, ", crossed with seeds"),
         "columns": [], "metric": metric_name(str(data["metric"])), "weak": "none", "first": "fusion",
-    }  # fmt: skip
-
-
-def _changes(kinds: list[Row], default: str) -> Row:
-    """The changes against the anchor alone and against the recipe's own fusion, on one scale."""
-    against = {"against_anchor": "against the anchor alone", "against_default": f"against {default}"}
-    found = [each.get(name) or {} for each in kinds for name in against]
-    scale = Scale.over([change.get(end) for change in found for end in ("value", "low", "high")], least=0.005)
-    return {
-        "axis": change_axis(scale),
-        "lists": [
-            {"title": title, "rows": [_change_row(each["kind"], each.get(name), scale) for each in kinds
-                                      if name == "against_anchor" or each["kind"] != default]}
-            for name, title in against.items()
-        ],
-    }  # fmt: skip
-
-
-def _change_row(kind: str, found: Row | None, scale: Scale) -> Row:
-    known = {end: (found or {}).get(end) for end in ("value", "low", "high")}
-    return {
-        "what": kind, "value": told(known["value"], change), "says": tells(known),
-        "interval": None if known["low"] is None or known["high"] is None else between(known),
-        "bar": scale.bar(known["value"], known["low"], known["high"]),
     }  # fmt: skip
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from plait.core.errors import FileError, suggest
 from plait.core.files import write_file
+from plait.report.ablation import ablation_page
 from plait.report.arms import Scale, arm_table, best_of, card, change_axis, effects, run_table
+from plait.report.attention import fading
 from plait.report.explanation import explanations
 from plait.report.figures import Curve, forecast_figure, training_figure
 from plait.report.finite import finite, finite_json
@@ -34,7 +36,7 @@ from plait.report.wording import (
 
 BARE: Row = {
     "recipe": None, "caveats": [], "folds": 1, "row_name": "windows", "forecasts": None, "predictions": None,
-    "explained": [], "curves": [],
+    "explained": [], "fading": None, "curves": [],
 }  # fmt: skip
 """What a page has unless its folder holds more."""
 
@@ -47,6 +49,8 @@ def write_report(folder: Path) -> Path:
     elif (folder / "fusions.json").is_file():
         page = fusion_page(folder / "fusions.json") | {"name": folder.resolve().name}
         page["caveats"] = page["caveats"] or caveats(of_first_seed(folder, page["default"]))
+    elif (folder / "ablation.json").is_file():
+        page = ablation_page(folder / "ablation.json") | {"name": folder.resolve().name}
     else:
         page = _run(folder)
     path = folder / "report.html"
@@ -144,6 +148,7 @@ def _run(folder: Path) -> Row:
         "forecasts": _forecasts([folder], []),
         "predictions": predictions([folder], [], ("this run", "")),
         "explained": explanations(folder),
+        "fading": fading(folder),
         "curves": _curves({"this run": folder}, metric),
     }
 
@@ -159,7 +164,7 @@ def _no_report(folder: Path) -> FileError:
         )
     if (folder / "config.yaml").is_file():
         return FileError("the run has not ended", where=str(folder), fix=f"plait train --resume {folder}")
-    what = "holds neither metrics.json, compare.json nor fusions.json, so there is nothing to report"
+    what = "holds neither metrics.json, compare.json, ablation.json nor fusions.json, so there is nothing to report"
     return FileError(what, where=str(folder), fix="give the folder that plait train, plait compare or plait demo wrote")
 
 

@@ -23,6 +23,7 @@ from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, write_splits, write_start
 from plait.runs.pretrained import settled, take, without_frozen
 from plait.runs.scores import SCORED, against_rivals, summarise, write_scores
+from plait.runs.zero_shot import other_data, transferred
 from plait.training.checkpoint import read_folder, write_folder
 from plait.training.evaluate import evaluate
 from plait.training.loop import Trainer
@@ -51,6 +52,7 @@ def fit(
         data = build_data(config, table, progress=_encoding_progress())
         warn(config, data)
     check_data(folder, data)
+    there = other_data(config, data)
     config = config.model_copy(update={"model": config.model.resolve(data.schema)})
     write_file(folder / "config.yaml", config_text(config).encode())
     model = build_model(config, data.schema)
@@ -72,7 +74,7 @@ def fit(
             left = None if seconds is None else max(1.0, seconds - (time.monotonic() - began))
             alone = _anchor_weights(config, folder, data, task, trained, anchor, accelerator, left)
     rivals = task.rivals(data) if rivals is None else rivals
-    result = _finish(config, folder, data, model, task, alone, rivals, accelerator)
+    result = _finish(config, folder, data, model, task, alone, rivals, accelerator, there)
     result |= started if taken is None else {**started, "pretrained": taken}
     if in_force:
         result["parallel"] = in_force
@@ -87,8 +89,7 @@ def fit(
 
 def warn(config: RunConfig, data: Any) -> None:
     """Say what a user would want to know before a training, and not after."""
-    fusion = config.model.fusion
-    if not data.schema.contexts and fusion is None:
+    if not data.schema.contexts and getattr(config.model, "fusion", config) is None:
         say(f"there is no second modality to read: the model is of {data.schema.anchor} alone")
     noticed = getattr(config.model, "notices", None)
     for words in [*data.notices(), *(noticed(data.schema) if noticed else [])]:
@@ -141,6 +142,7 @@ def _finish(
     alone: Weights | None,
     rivals: Rivals,
     accelerator: Any,
+    there: Any,
 ) -> dict[str, Any]:
     raw = _score(model, task, data, config, accelerator)
     raw_parameters = sum(p.numel() for p in model.parameters())
@@ -160,7 +162,9 @@ def _finish(
         size, device = config.training.eval_batch_size, accelerator.device
         table = task.table(data, model, "test", data.rows("test"), size, device)
         write_file(folder / "predictions.csv", table.to_csv(index=False, float_format="%.7g").encode())
-        write_json(folder / "page.json", task.page(data, model, device))
+        looked = getattr(model, "looked", None)
+        own = {} if looked is None else {"attention": looked(data, device)}
+        write_json(folder / "page.json", {**task.page(data, model, device), **own})
         save_model(folder, kept, data, model)
     table, against = against_rivals(task, rivals, final["test"], data.units("test"))
     result = {
@@ -182,6 +186,8 @@ def _finish(
         "parameters": sum(p.numel() for p in model.parameters()),
         "raw_parameters": raw_parameters,
     }
+    if there is not None:
+        result["zero_shot"] = transferred(config, there, model, accelerator)
     return {**result, "caveats": task.caveats(result)}
 
 
@@ -235,6 +241,11 @@ def tell(result: dict[str, Any]) -> None:
     best = result["best_baseline"]
     span = f" [{best['low']:+.1%}, {best['high']:+.1%}]" if best["low"] is not None else ""
     say(f"against the best baseline, {best['name']} (chosen on validation): {best['change']:+.1%}{span}")
+    if "zero_shot" in result:
+        found = result["zero_shot"]
+        name = found["best_baseline"]["name"]
+        rival = f"{name}, fitted there: {found['baselines'][name][metric]:.4f}"
+        say(f"zero-shot on {found['data']}: test {metric} {found['test'][metric]:.4f}; {rival}")
     if result["accepted"] is not None:
         say(f"{result['modality']} {'kept' if result['accepted'] else 'not kept'}: {result['acceptance']}")
     say(f"run: {result['run']}")

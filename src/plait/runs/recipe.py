@@ -49,6 +49,7 @@ class Recipe:
     usual: dict[str, dict[str, Any]]
     """What is laid over the config for a kind of data, where no size is asked for."""
     modality: str
+    """What the comparison judges; empty where it sets parts of the model side by side."""
     arms: dict[str, dict[str, Any]]
     meanings: dict[str, str]
     """What each arm of the comparison is."""
@@ -94,8 +95,8 @@ def load_recipe(name: str) -> Recipe:
         data["aliases"], tuple(data.get("ignored", ())), data.get("words", {}), data.get("kinds", {}),
         data.get("implies", {}), data.get("written_as", {}), tuple(data.get("old", ())), data.get("guides", {}),
         data["anchor"], data.get("usual", {}),
-        data["compare"]["modality"], data["compare"]["arms"], data["compare"]["meanings"],
-        data["compare"]["given_by"],
+        data["compare"].get("modality", ""), data["compare"]["arms"], data["compare"]["meanings"],
+        data["compare"].get("given_by", ""),
         data["compare"].get("folds", 0), name, data.get("pretrain", {}),
     )  # fmt: skip
 

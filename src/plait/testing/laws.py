@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from copy import copy
+from itertools import product
 from typing import Any
 
 import torch
@@ -76,7 +77,8 @@ def device_is_followed(case: Case) -> None:
 
 @law
 def every_parameter_learns(case: Case) -> None:
-    """One optimiser step after the start, a finite gradient that is not 0 reaches every trainable parameter.
+    """One optimiser step after the start, a finite gradient that is not 0 reaches every trainable parameter, from the
+    outputs or from a loss that the part has in training alone.
 
     A gradient that is 0 but for rounding does not count: a part for float32 is measured in float64, where it must
     exceed 1e-10 of the largest one. Two zero-initialised factors in a row would never open, and are found here.
@@ -88,9 +90,10 @@ def every_parameter_learns(case: Case) -> None:
     module = case.build()
     learn(case, module, case.lessons(), lr=1e-2)
     found = [gradients(case, module.train(), inputs) for inputs in case.lessons()]
+    found += [gradients_of_losses(case, module, inputs) for inputs in case.lessons()]
     for each in found:
         require_finite(each, "gradients")
-    sizes = {name: max(float(each[name].abs().max()) for each in found) for name in found[0]}
+    sizes = {name: max(float(each[name].abs().max()) for each in found if name in each) for name in found[0]}
     floor = 1e-10 * max(sizes.values(), default=0.0) if exact else 0.0
     for name, size in sizes.items():
         require(size > floor, f"the largest gradient of {name} is {size:.2g}, it must exceed {floor:.2g}")
@@ -167,13 +170,16 @@ def absent_rows_are_finite(case: Case) -> None:
 
 @law
 def own_losses_are_sums_over_rows(case: Case) -> None:
-    """A loss of the part's own is (sum over rows, number of rows): the rows add together what they add alone, absent
-    content is never read, maps change nothing, and some parameter learns from it.
+    """A loss of the part's own is (sum over rows, number of rows): in evaluation and, with dropout 0, in training the
+    rows add together what they add alone, absent content is never read, maps change nothing, and some parameter learns
+    from it.
     """
-    module, inputs = case.trained(), case.sample()
+    module, inputs = case.build(with_dropout(case.config, 0.0)), case.sample()
+    module.load_state_dict(case.trained().state_dict())
     count = len(next(iter(inputs.values())))
-    alone = [case.losses(module, rows(inputs, [i])) for i in range(count)]
-    for explain in (False, True):
+    for mode, explain in product((False, True), repeat=2):
+        module.train(mode)
+        alone = [case.losses(module, rows(inputs, [i])) for i in range(count)]
         for name, (total, weight) in case.losses(module, case.poisoned(inputs, float("nan")), explain).items():
             require(float(weight) == count, f"{name} of {count} rows has the weight {float(weight):g}")
             want = torch.stack([each[name][0] for each in alone]).sum()
@@ -186,6 +192,15 @@ def own_losses_are_sums_over_rows(case: Case) -> None:
             given = {f"parameter {i}": g for i, g in enumerate(found) if g is not None}
             require_finite(given, f"gradients of {name}")
             require(any(bool((g != 0).any()) for g in given.values()), f"no gradient of {name} differs from 0")
+
+
+def gradients_of_losses(case: Case, module: nn.Module, inputs: Tensors) -> Tensors:
+    """The gradient of every trainable parameter from the own losses that the part has in training alone."""
+    usual = case.losses(module.eval(), inputs)
+    own = {name: pair[0] for name, pair in case.losses(module.train(), inputs).items() if name not in usual}
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(list(own.values()), list(parameters.values()), allow_unused=True) if own else []
+    return {name: g for name, g in zip(parameters, found, strict=False) if g is not None}
 
 
 class TensorsToPython(TorchDispatchMode):

@@ -75,6 +75,10 @@ class SeriesConfig(Config):
     """Steps to forecast; unset: usual for the step of the series."""
     splits: list[float] = Field([0.7, 0.1, 0.2], min_length=3, max_length=3)
     """Shares of the rows for train, validation and test, in the order of time."""
+    percent: int = Field(100, ge=1, le=100)
+    """Per cent of the train windows that are learned from, the earliest (few-shot); scaling is by all train rows."""
+    zero_shot: str | None = None
+    """Another file of such data, whose test windows are scored after the training."""
     text: TextConfig = TextConfig()
     """Dated texts."""
 

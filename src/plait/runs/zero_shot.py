@@ -1,0 +1,40 @@
+"""A trained model on the test windows of data that it never learned from."""
+
+from typing import Any
+
+from torch import nn
+
+from plait.core.errors import ConfigError
+from plait.runs.assemble import build_data
+from plait.runs.config import RunConfig
+from plait.runs.scores import SCORED, against_rivals, summarise
+from plait.training.evaluate import evaluate
+
+
+def other_data(config: RunConfig, data: Any) -> Any:
+    """The data of `data.zero_shot`, None where none are named; read before the training, so that a fault costs none.
+
+    They are standardised by their own train rows, as in the literature, and nothing of the model is fitted to them.
+    Errors: ConfigError where their steps are not those that the run learns.
+    """
+    target = getattr(config.data, "zero_shot", None)
+    if target is None:
+        return None
+    own = {"path": target, "zero_shot": None, "targets": None, "percent": 100}
+    source = config.data.as_learned(data.schema).model_copy(update=own)
+    there = build_data(config.model_copy(update={"data": source}))
+    if there.table.step.words != data.table.step.words:
+        raise ConfigError(
+            f"the run learns steps of {data.table.step.words}, {target} has steps of {there.table.step.words}",
+            where="data.zero_shot", fix="name data with the same step",
+        )  # fmt: skip
+    return there
+
+
+def transferred(config: RunConfig, there: Any, model: nn.Module, accelerator: Any) -> dict[str, Any]:
+    """The test scores on other data, beside those of the cheap rivals that are fitted there."""
+    task, size = config.task.build(there), config.training.eval_batch_size
+    scores = {split: evaluate(model, task, there, split, size, accelerator) for split in SCORED}
+    baselines, against = against_rivals(task, task.rivals(there), scores["test"], there.units("test"))
+    test = summarise(task, scores["test"], there.units("test"))
+    return {"data": config.data.zero_shot, "test": test, "baselines": baselines, "best_baseline": against}
