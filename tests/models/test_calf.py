@@ -300,6 +300,17 @@ def test_both_branches_start_from_the_folder(attention: str, folder: Path, capsy
     assert f"time branch: {facts['time']['learn']:,} values learn, {facts['time']['frozen']:,} are frozen" in said
 
 
+def test_both_branches_start_from_the_same_blocks_without_weights() -> None:
+    model = build(opened=False)
+    assert isinstance(model.time, LanguageBlocks)
+    assert model.text is not None
+    time = {name.replace(".base_layer", ""): value for name, value in model.time.model.state_dict().items()}
+    text = model.text.blocks.model.state_dict()
+    assert set(text) <= set(time)
+    for name, value in text.items():
+        assert torch.equal(time[name], value), name
+
+
 def test_a_resolved_config_needs_no_folder(folder: Path) -> None:
     config = CalfConfig.model_validate({**SMALL, "backbone": str(folder)}).resolve(SCHEMA)
     kept = CalfConfig.model_validate({**config.model_dump(mode="json"), "backbone": "gone/gpt2"})

@@ -154,10 +154,12 @@ class CalfConfig(Config):
         seed_torch(root, "tokens")
         patches = Patches(self.patch, dim) if self.token_axis == "patch" else None
         embed = None if patches is not None else nn.Linear(schema.lookback, dim)
-        seed_torch(root, "text")
-        text = (
-            TextBranch(cast(LanguageBlocks, config.blocks()), self.words, self.feature_w > 0) if self.aligned else None
-        )
+        text = None
+        if self.aligned:
+            seed_torch(root, "time")  # the same blocks, also where they are random
+            same = cast(LanguageBlocks, config.blocks())
+            seed_torch(root, "text")
+            text = TextBranch(same, self.words, compares=self.feature_w > 0)
         seed_torch(root, "head")
         width = dim * (count if self.token_axis == "patch" else 1)
         head = config.head.build(schema.with_widths({SERIES: width}))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -31,10 +31,6 @@ class LoraConfig(Config):
     """Scale: an update enters as alpha / r of itself."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout of what an update reads."""
-
-
-Attention = Literal["pretrained", "random"]
-"""Where the weights of attention start."""
 
 
 def random_architecture(layers: int, dim: int, heads: int, positions: int = 1024) -> dict[str, Any]:

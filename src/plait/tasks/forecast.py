@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor, nn
 
 from plait.baselines import MEANINGS
@@ -22,10 +23,12 @@ class ForecastTaskConfig(Config):
     kind: Literal["forecast"] = "forecast"
     loss: LossName = "mse"
     """mse, mae or huber, over known targets, in standardised units."""
+    weight: float = Field(1.0, gt=0)
+    """What that loss counts beside a model's own losses."""
 
     def build(self, data: ForecastData | None = None) -> "ForecastTask":
         """The task; it is the same for all data."""
-        return ForecastTask(self.loss)
+        return ForecastTask(self.loss, self.weight)
 
 
 class ForecastTask:
@@ -47,13 +50,13 @@ class ForecastTask:
         "ridge_season_dummies",
     )
 
-    def __init__(self, loss: LossName = "mse") -> None:
-        self.loss = loss
+    def __init__(self, loss: LossName = "mse", weight: float = 1.0) -> None:
+        self.loss, self.weight = loss, weight
 
     def losses(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         """The task's loss and the model's own."""
-        own = masked_loss(output.prediction.point, batch.targets["y"], batch.targets["mask"], self.loss)
-        return {self.loss: own, **output.losses}
+        total, count = masked_loss(output.prediction.point, batch.targets["y"], batch.targets["mask"], self.loss)
+        return {self.loss: (self.weight * total, count), **output.losses}
 
     def weights(self, batch: Batch) -> dict[str, Tensor]:
         """Known targets of the batch."""
