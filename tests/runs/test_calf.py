@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from plait.cli.arguments import config_of
-from plait.core.errors import FileError
+from plait.core.errors import ConfigError, FileError
+from plait.evaluation.explain.run import explain
 from plait.runs.assemble import build_data
 from plait.runs.fit import fit
 from plait.runs.folder import read_config
@@ -133,6 +134,27 @@ def test_a_loaded_run_scores_bit_for_bit_as_it_did(name: str, request: pytest.Fi
     np.testing.assert_allclose(run.predict(split="test").filter(like="h").to_numpy(), stored, rtol=1e-6)
     ahead = run.predict()
     assert (len(ahead), ahead.filter(like="h").shape[1]) == (2, 6)
+
+
+def test_a_run_keeps_how_its_attention_fades(random: Run) -> None:
+    found = json.loads((random.folder / "page.json").read_text(encoding="utf-8"))["attention"]
+    count = random.config.model.patch.count(25)
+    lags = np.arange(count)
+    # A query at place q has the keys 0 .. q: the mean over queries of what the power law alone gives them.
+    weights = [(1 + np.arange(q + 1)) ** -1.0 for q in range(count)]
+    want = [np.mean([weights[q][lag] / weights[q].sum() for q in range(lag, count)]) for lag in lags]
+    np.testing.assert_allclose(found["bias"], want, rtol=1e-5)
+    assert len(found["blocks"]) == random.config.model.gpt_layers
+    for block in found["blocks"]:
+        # All weights of all queries together are one a query.
+        assert sum((count - lag) * weight for lag, weight in zip(lags, block, strict=True)) == pytest.approx(
+            count, 1e-4
+        )
+
+
+def test_one_modality_has_nothing_to_explain(random: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the model is of series alone"):
+        explain(random, "test", tmp_path / "explain")
 
 
 def test_the_seed_makes_the_run(random: Run, series: Path, tmp_path: Path) -> None:

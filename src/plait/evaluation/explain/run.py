@@ -61,7 +61,8 @@ def explain(run: Run, split: str, folder: Path) -> dict[str, Any]:
 def refuse_one_stream(run: Run) -> None:
     """Refuse a model in which nothing is fused, and say why it is one; of samples the pooling is left to explain."""
     anchor, where = run.schema.anchor, str(run.folder)
-    if run.config.model.fusion.kind != "none" and run.schema.contexts:
+    fusion = getattr(run.config.model, "fusion", None)
+    if fusion is not None and fusion.kind != "none" and run.schema.contexts:
         return
     if run.metrics["accepted"] is False and not run.raw:
         raise ConfigError(
