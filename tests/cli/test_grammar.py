@@ -44,6 +44,8 @@ def plain_fields() -> list[FieldInfo]:
 def value_for(field: FieldInfo) -> st.SearchStrategy[Any]:
     if field.choices:
         return st.sampled_from(field.choices)
+    if field.leaf == "percent":
+        return st.integers(1, 100)
     words = field.type.removesuffix(" or null")
     return VALUES[words] | st.none() if words != field.type else VALUES[words]
 

@@ -68,8 +68,11 @@ EVERY = FORMS | WIRED | SAMPLES | SERIES
 LATER = {name for name in EVERY if " at pooled, " in name} | {
     f"aam, {name}" for name in ("number, film", "number, film alone", "number, scaled alone", "two nets of a class")
 }
-# `calf, everything on` has one bias, and `tests/nn` has them all.
-LATER |= {name for name in FORMS if name.startswith(("calf, bias=", "calf, weights=", "calf, attn_train="))}
+# `calf, everything on` has one of each, and `tests/nn` has all biases.
+LATER |= {name for name in FORMS if name.startswith("calf, ") and "everything on" not in name}
+LATER |= {
+    f"calf, {name}" for name in ("no language model", "variates without a language model", "states drawn together")
+}
 ENDS = [f"{kind}, {name}" for kind in KINDS for name in PARTS[kind] if name in ends(PARTS[kind])]
 QUICK = [form for form in (*FORMS, *ENDS, *SAMPLES, *SERIES) if form not in LATER]
 HALF = [form for form in FORMS if form in ends(FORMS)]
