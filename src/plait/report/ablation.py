@@ -2,22 +2,17 @@
 
 from pathlib import Path
 
-from plait.core.errors import FileError
 from plait.report.arms import arm_table, by_error
-from plait.report.changes import changes
-from plait.report.finite import finite_json
-from plait.report.wording import Row, between, error, fold_count, metric_name, row_name, than
+from plait.report.changes import against, changes
+from plait.report.finite import finite_json, read_as
+from plait.report.wording import Row, error, fold_count, metric_name, row_name
 
 
 def ablation_page(path: Path) -> Row:
     """What the page shows of an ablation.json."""
     data = finite_json(path)
-    try:
+    with read_as("comparison of parts", path, "go on with plait compare and --resume"):
         return sides(data)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as fault:
-        raise FileError(
-            f"holds no comparison of parts: {fault!r}", where=str(path), fix="go on with plait compare and --resume"
-        ) from None
 
 
 def sides(data: Row) -> Row:
@@ -46,11 +41,4 @@ def _lead(best: Row, data: Row, metric: str) -> str:
     if best["mean"] is None:
         return "There is not enough data to say which arm has the lowest error."
     words = f"Of {len(data['arms'])} arms, {best['name']} has the lowest test {metric}, {error(best['mean'])}."
-    found = best.get("against_anchor") or {}
-    if best["name"] == data["anchor"] or found.get("value") is None:
-        return words
-    shown = ""
-    if found.get("low") is not None and found.get("high") is not None:
-        none = "" if found["high"] < 0 or found["low"] > 0 else ": no difference is shown"
-        shown = f" (95\u00a0% interval {between(found)}){none}"
-    return f"{words} That is {than(found['value'])} {data['anchor']}{shown}."
+    return words if best["name"] == data["anchor"] else words + against(best.get("against_anchor"), data["anchor"])

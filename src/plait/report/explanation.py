@@ -8,7 +8,7 @@ from markupsafe import Markup
 from plait.core.errors import FileError
 from plait.report.arms import Scale, change_axis
 from plait.report.figures import Line, time_figure
-from plait.report.finite import finite_json
+from plait.report.finite import finite_json, read_as
 from plait.report.shading import Room, shaded_sample
 from plait.report.taxa import counterfactual_table, taxa_figures
 from plait.report.wording import (
@@ -28,6 +28,7 @@ from plait.report.wording import (
     told,
 )
 
+AGAIN = "run plait explain again"
 ORDER = ("test", "val", "train")
 WINDOWS = "windows"
 """The rows whose answers are forecasts."""
@@ -55,12 +56,8 @@ def explanations(run: Path) -> list[Row]:
 def _read(path: Path) -> Row:
     data = finite_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("samples"), list):
-        raise _damaged(path, "it has no samples")
+        raise FileError("holds no explanation: it has no samples", where=str(path), fix=AGAIN)
     return data
-
-
-def _damaged(path: Path, what: object) -> FileError:
-    return FileError(f"holds no explanation: {what}", where=str(path), fix="run plait explain again")
 
 
 def _rank(path: Path, data: Row) -> tuple[bool, int, str]:
@@ -69,10 +66,8 @@ def _rank(path: Path, data: Row) -> tuple[bool, int, str]:
 
 
 def _drawn(path: Path, data: Row, room: Room, prefix: str) -> Row:
-    try:
+    with read_as("explanation", path, AGAIN):
         return explained(data, room, prefix)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as fault:
-        raise _damaged(path, repr(fault)) from None
 
 
 def explained(data: Row, room: Room, prefix: str) -> Row:

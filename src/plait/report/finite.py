@@ -2,9 +2,12 @@
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from plait.core.errors import FileError
 from plait.runs.folder import read_json
 
 TURNS = re.compile("[\u202a\u202b\u202d\u202e]")
@@ -16,6 +19,15 @@ def finite_json(path: Path, *, optional: bool = False) -> Any:
     if optional and not path.is_file():
         return None
     return finite(read_json(path))
+
+
+@contextmanager
+def read_as(what: str, path: Path, fix: str) -> Iterator[None]:
+    """Says of a file that lacks what is drawn from it, or has it in another form, that it holds no `what`."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as fault:
+        raise FileError(f"holds no {what}: {fault!r}", where=str(path), fix=fix) from None
 
 
 def finite(data: Any) -> Any:

@@ -2,22 +2,19 @@
 
 from pathlib import Path
 
-from plait.core.errors import FileError
 from plait.report.arms import by_error, scaled
-from plait.report.changes import changes
+from plait.report.changes import against, changes
 from plait.report.figures import Spot, cost_figure
-from plait.report.finite import finite_json
+from plait.report.finite import finite_json, read_as
 from plait.report.wording import (
     NOT_KNOWN,
     Row,
-    between,
     count,
     error,
     fold_count,
     intervals,
     metric_name,
     row_name,
-    than,
     told,
 )
 
@@ -27,12 +24,8 @@ ANCHOR = "anchor alone"
 def fusion_page(path: Path) -> Row:
     """What the page shows of a fusions.json."""
     data = finite_json(path)
-    try:
+    with read_as("comparison of fusions", path, "go on with plait compare and --resume"):
         return ranked(data)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as fault:
-        raise FileError(
-            f"holds no comparison of fusions: {fault!r}", where=str(path), fix="go on with plait compare and --resume"
-        ) from None
 
 
 def ranked(data: Row) -> Row:
@@ -88,14 +81,7 @@ def _lead(kinds: list[Row], default: str, metric: str) -> str:
     else:
         rivals = {"against_default": f"the recipe’s own fusion, {default}", **rivals}
     for name, who in rivals.items():
-        found = best.get(name) or {}
-        if found.get("value") is None:
-            words += f" Against {who}: {NOT_KNOWN}."
-        elif found.get("low") is None or found.get("high") is None:
-            words += f" That is {than(found['value'])} {who}; there is not enough data for an interval."
-        else:
-            shown = "" if found["high"] < 0 or found["low"] > 0 else ": no difference is shown"
-            words += f" That is {than(found['value'])} {who} (95\u00a0% interval {between(found)}){shown}."
+        words += against(best.get(name), who)
     return words
 
 

@@ -12,7 +12,7 @@ from plait.report.arms import Scale, arm_table, best_of, card, change_axis, effe
 from plait.report.attention import fading
 from plait.report.explanation import explanations
 from plait.report.figures import Curve, forecast_figure, training_figure
-from plait.report.finite import finite, finite_json
+from plait.report.finite import finite, finite_json, read_as
 from plait.report.fusions import fusion_page
 from plait.report.samples import predictions
 from plait.report.splits import split_table
@@ -182,14 +182,10 @@ def _forecasts(runs: Sequence[Path], anchors: Sequence[Path]) -> Row | None:
     beside = {(sample["origin"], sample["variate"]): sample["forecast"] for sample in rivals}
     windows: list[Row] = []
     for run, page in pages:
-        try:
+        with read_as("page data", run / "page.json", "train this run again"):
             for sample in page["samples"]:
                 rival = beside.get((sample["origin"], sample["variate"]))
                 windows.append(_window(sample, rival, f"w{len(windows)}"))
-        except (KeyError, IndexError, TypeError, ValueError) as fault:
-            raise FileError(
-                f"holds no page data: {fault!r}", where=str(run / "page.json"), fix="train this run again"
-            ) from None
     return {
         "title": pages[0][1].get("title") or "Forecasts",
         "windows": windows,

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from plait.core.errors import FileError
 from plait.report.figures import Pair, scatter_figure
-from plait.report.finite import finite_json
+from plait.report.finite import finite_json, read_as
 from plait.report.shading import shade
 from plait.report.wording import Row, count, quantity, share
 
@@ -110,12 +109,9 @@ def _read(runs: Sequence[Path], kind: str, take: Callable[[Row], T]) -> list[T]:
     made = []
     for run in runs:
         page = _page(run)
-        try:
+        with read_as("page data", run / "page.json", "train this run again"):
             if page.get("kind") == kind:
                 made.append(take(page))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as fault:
-            where = str(run / "page.json")
-            raise FileError(f"holds no page data: {fault!r}", where=where, fix="train this run again") from None
     return made
 
 
