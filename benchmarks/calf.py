@@ -14,6 +14,8 @@ from typing import Any
 from plait.core.files import write_file
 from plait.evaluation.ablation import Ablation
 from plait.evaluation.compare import Plan
+from plait.evaluation.verdict import percent
+from plait.objectives.bootstrap import Interval
 from plait.runs.folder import environment, write_start
 from plait.runs.recipe import load_recipe, resolve
 
@@ -68,7 +70,7 @@ def section(horizon: int) -> list[str]:
         found = errors(folder, arm["name"])
         spread = f"{statistics.stdev(found['mse']):.4f}" if len(found["mse"]) > 1 else ""
         change = arm["against_anchor"]
-        against = "" if arm["name"] == result["anchor"] else percent(change)
+        against = "" if arm["name"] == result["anchor"] else percent(Interval(**change))
         mse = f"{arm['mean']:.4f} [{arm['low']:.4f}, {arm['high']:.4f}]"
         cells = [arm["name"], arm["meaning"], mse, f"{statistics.mean(found['mae']):.4f}", spread, against]
         lines.append(f"| {' | '.join(cells)} | {arm['parameters']:,} |")
@@ -94,11 +96,6 @@ def section(horizon: int) -> list[str]:
         ]
         lines += [f"| {name} | {lookback} | {mse} | {mae} |" for name, lookback, mse, mae in PUBLISHED[horizon]]
     return lines
-
-
-def percent(change: dict[str, float]) -> str:
-    """A relative change with its interval."""
-    return f"{change['value']:+.1%} [{change['low']:+.1%}, {change['high']:+.1%}]"
 
 
 def page() -> str:

@@ -86,3 +86,10 @@ def test_what_can_not_be_scored_is_refused_before_the_training(tmp_path: Path, f
     with pytest.raises(FileError if fault == "missing" else ConfigError):
         fit(config_of(tmp_path, **{"zero-shot": there}), tmp_path / "run")
     assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_data_that_are_read_from_no_path_have_no_other_data_of_their_kind(tmp_path: Path) -> None:
+    fields = [("data.kind", "planted"), ("zero-shot", "there.csv"), ("trackers", []), ("device", "cpu")]
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ConfigError, match="not read from a path"):
+        fit(resolve(load_recipe("calf"), "tiny", [*fields, ("backbone", "patch")]), tmp_path / "run")

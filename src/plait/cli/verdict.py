@@ -11,8 +11,7 @@ def tell_comparison(result: dict[str, Any]) -> None:
         say(f"\n{words}")
     say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} {result['row_name']})")
     for arm in sorted(result["arms"], key=lambda arm: arm["mean"]):
-        interval = f" [{arm['low']:.4f}, {arm['high']:.4f}]" if arm["low"] is not None else ""
-        say(f"  {arm['name']:<22} {arm['mean']:.4f}{interval}  {arm['meaning']}")
+        say(f"  {arm['name']:<22} {_error(arm)}  {arm['meaning']}")
     for verdict in result["verdicts"]:
         say(f"\nverdict: {verdict['text']}")
         if "accepted" in verdict:
@@ -34,11 +33,10 @@ def tell_ablation(result: dict[str, Any]) -> None:
     """Print the arms of a comparison of parts for people, the lowest test error first, with their change."""
     say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} {result['row_name']})")
     for arm in sorted([*result["arms"], *result["rivals"]], key=lambda arm: arm["mean"]):
-        interval = f" [{arm['low']:.4f}, {arm['high']:.4f}]" if arm["low"] is not None else ""
         found = arm.get("against_anchor")
         own = arm["name"] == result["anchor"]
         against = "" if found is None or own else f"  {_change(found)} against {result['anchor']}"
-        say(f"  {arm['name']:<22} {arm['mean']:.4f}{interval}{against}  {arm['meaning']}")
+        say(f"  {arm['name']:<22} {_error(arm)}{against}  {arm['meaning']}")
     for name, reason in result["left_out"].items():
         say(f"left out: {name}: {reason}")
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all: aside, fsynced, renamed."""
+"""Files written whole or not at all: aside, fsynced, renamed; and where caches lie."""
 
 import json
 import os
@@ -7,6 +7,12 @@ from typing import Any
 
 from plait.core.errors import FileError
 from plait.core.processes import leads
+
+
+def cache_folder(name: str) -> Path:
+    """The folder of what can be made anew: `name` in `PLAIT_CACHE`, else in `~/.cache/plait`."""
+    base = os.environ.get("PLAIT_CACHE")
+    return (Path(base) if base else Path.home() / ".cache" / "plait") / name
 
 
 def write_file(path: Path, content: bytes, shared: bool = False) -> None:

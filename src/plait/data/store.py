@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plait.core.errors import FileError, NumericsError
-from plait.core.files import write_file
+from plait.core.files import cache_folder, write_file
 from plait.embedders import Embedder
 
 CHUNK = 512
@@ -24,8 +24,7 @@ _verified: set[tuple[str, str, int, int]] = set()
 
 def store_root() -> Path:
     """The folder of all stores: `PLAIT_CACHE`, else `~/.cache/plait`."""
-    base = os.environ.get("PLAIT_CACHE")
-    return (Path(base) if base else Path.home() / ".cache" / "plait") / "embeddings"
+    return cache_folder("embeddings")
 
 
 def text_key(text: str) -> str:

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from plait.core.console import say
 from plait.core.errors import FileError
-from plait.core.files import write_json
+from plait.core.files import cache_folder, write_json
 from plait.embedders._folder import checked, model_folder
 from plait.nn.language_model import trimmed
 
@@ -52,8 +51,7 @@ def smollm2_file() -> Path:
 
 def converted(file: Path) -> Path:
     """The folder that a GGUF file was converted into, by transformers; done where it has not been yet."""
-    base = os.environ.get("PLAIT_CACHE")
-    root = (Path(base) if base else Path.home() / ".cache" / "plait") / "backbones"
+    root = cache_folder("backbones")
     with open(file, "rb") as opened:
         folder = root / f"{file.stem}-{hashlib.file_digest(opened, 'sha256').hexdigest()[:16]}"
     if not (folder / "done.json").is_file():

@@ -35,8 +35,7 @@ def change(arm: Arm, rival: Arm, bootstrap: Bootstrap | None) -> dict[str, float
     if bootstrap is None:
         value = float((arm.scores.total.sum(1) / rival.scores.total.sum(1) - 1).mean())
         return {"value": value, "low": None, "high": None}
-    found = bootstrap.change(arm.scores, rival.scores)
-    return {"value": found.value, "low": found.low, "high": found.high}
+    return {**_plain(bootstrap.change(arm.scores, rival.scores))}
 
 
 def verdict(

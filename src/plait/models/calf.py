@@ -272,12 +272,12 @@ class Calf(nn.Module):
         if config.weights == "pretrained":
             folder = backbone_folder(config.backbone)
             words = self.time.load(folder)
-            if config.attn_init == "random":
-                self.time.renew_attention()
             if self.text is not None:
-                self.text.blocks.load(folder)
+                self.text.blocks.take(self.time)
                 found = principal_words(words, len(self.text.words))
                 self.text.words[: len(found)] = found
+            if config.attn_init == "random":
+                self.time.renew_attention()
         facts["adapted"] = self.time.adapted
         for name, blocks in (("time", self.time), ("text", self.text)):
             if blocks is not None:

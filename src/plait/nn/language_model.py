@@ -163,9 +163,8 @@ class LanguageBlocks(nn.Module):
         """Let the parameters learn whose name holds one of these words: `NORM`, or a name of `POSITIONS`."""
         for name, parameter in self.model.named_parameters():
             steps = name.split(".")
-            if any(step.startswith("ln_") or NORM in step for step in steps if NORM in parts) or set(steps) & set(
-                parts
-            ):
+            of_norm = NORM in parts and any(step.startswith("ln_") or NORM in step for step in steps)
+            if of_norm or set(steps) & set(parts):
                 parameter.requires_grad_(True)
 
     def projections(self) -> list[nn.Module]:
@@ -198,11 +197,7 @@ class LanguageBlocks(nn.Module):
         table = next(
             name for name, value in self.model.named_parameters() if value is self.model.get_input_embeddings().weight
         )
-        own = {
-            name.replace(".base_layer", ""): value
-            for name, value in self.model.state_dict().items()
-            if ".lora_" not in name
-        }
+        own = self._weights()
         found: dict[str, Tensor] = {}
         for path in sorted(folder.glob("model*.safetensors")):
             with safe_open(path, framework="pt") as file:
@@ -218,6 +213,18 @@ class LanguageBlocks(nn.Module):
                 if name != table:
                     value.copy_(found[name])
         return found[table]
+
+    @torch.no_grad()
+    def take(self, other: "LanguageBlocks") -> None:
+        """Take the weights of other blocks of the same architecture, whatever either adapts."""
+        given = other._weights()
+        for name, value in self._weights().items():
+            value.copy_(given[name])
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The weights by their names in a model that nothing adapts; the tensors themselves."""
+        state = self.model.state_dict()
+        return {name.replace(".base_layer", ""): value for name, value in state.items() if ".lora_" not in name}
 
 
 def check_mask(blocks: "LanguageBlocks", name: str) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from plait.core.console import Progress, say
 from plait.core.files import write_file, write_json
-from plait.objectives.bootstrap import Rivals, Scores
+from plait.objectives.bootstrap import Rivals
 from plait.runs.acceptance import Acceptance, accept, closed, ends_in_series_stage, without_fusion
 from plait.runs.assemble import (
     accelerator_for,
@@ -22,10 +22,9 @@ from plait.runs.assemble import (
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, write_splits, write_start
 from plait.runs.pretrained import settled, take, without_frozen
-from plait.runs.scores import SCORED, against_rivals, summarise, write_scores
+from plait.runs.scores import SCORED, against_rivals, scored, summarise, write_scores
 from plait.runs.zero_shot import other_data, transferred
 from plait.training.checkpoint import read_folder, write_folder
-from plait.training.evaluate import evaluate
 from plait.training.loop import Trainer
 from plait.training.shards import Weights
 from plait.training.state import Trained, copy_weights
@@ -89,10 +88,10 @@ def fit(
 
 def warn(config: RunConfig, data: Any) -> None:
     """Say what a user would want to know before a training, and not after."""
-    if not data.schema.contexts and getattr(config.model, "fusion", config) is None:
+    if not data.schema.contexts and hasattr(config.model, "fusion") and config.model.fusion is None:
         say(f"there is no second modality to read: the model is of {data.schema.anchor} alone")
-    noticed = getattr(config.model, "notices", None)
-    for words in [*data.notices(), *(noticed(data.schema) if noticed else [])]:
+    of_model = config.model.notices(data.schema) if hasattr(config.model, "notices") else []
+    for words in [*data.notices(), *of_model]:
         say(words)
 
 
@@ -144,14 +143,15 @@ def _finish(
     accelerator: Any,
     there: Any,
 ) -> dict[str, Any]:
-    raw = _score(model, task, data, config, accelerator)
+    size = config.training.eval_batch_size
+    raw = scored(model, task, data, size, accelerator)
     raw_parameters = sum(p.numel() for p in model.parameters())
     final, kept, acceptance = raw, config, None
     if is_fused(model):
         acceptance = Acceptance(True, "kept without a question (accept: always)")
         if alone is not None:
             closed_config, anchor = closed(config, data.schema, alone, accelerator.device)
-            scores = _score(anchor, task, data, config, accelerator)
+            scores = scored(anchor, task, data, size, accelerator)
             acceptance = accept(raw["val"], scores["val"], task.score, data.units("val"))
             if not acceptance.accepted:
                 if accelerator.is_main_process:
@@ -159,7 +159,7 @@ def _finish(
                 final, kept, model = scores, closed_config, anchor
     if accelerator.is_main_process:
         write_scores(folder / "scores.safetensors", final, raw)
-        size, device = config.training.eval_batch_size, accelerator.device
+        device = accelerator.device
         table = task.table(data, model, "test", data.rows("test"), size, device)
         write_file(folder / "predictions.csv", table.to_csv(index=False, float_format="%.7g").encode())
         looked = getattr(model, "looked", None)
@@ -189,11 +189,6 @@ def _finish(
     if there is not None:
         result["zero_shot"] = transferred(config, there, model, accelerator)
     return {**result, "caveats": task.caveats(result)}
-
-
-def _score(model: nn.Module, task: Any, data: Any, config: RunConfig, accelerator: Any) -> dict[str, Scores]:
-    size = config.training.eval_batch_size
-    return {split: evaluate(model, task, data, split, size, accelerator) for split in SCORED}
 
 
 def save_model(folder: Path, config: RunConfig, data: Any, model: nn.Module, name: str = "model") -> None:

@@ -5,11 +5,18 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from plait.core.files import write_file
 from plait.objectives.bootstrap import Bootstrap, Rivals, RowScores, Scores, Units
+from plait.training.evaluate import evaluate
 
 SCORED = ("val", "test")
+
+
+def scored(model: nn.Module, task: Any, data: Any, size: int, accelerator: Any) -> dict[str, Scores]:
+    """The scores of every row of validation and of test."""
+    return {split: evaluate(model, task, data, split, size, accelerator) for split in SCORED}
 
 
 def summarise(task: Any, scores: Scores, units: Units) -> dict[str, Any]:

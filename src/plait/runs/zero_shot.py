@@ -7,19 +7,23 @@ from torch import nn
 from plait.core.errors import ConfigError
 from plait.runs.assemble import build_data
 from plait.runs.config import RunConfig
-from plait.runs.scores import SCORED, against_rivals, summarise
-from plait.training.evaluate import evaluate
+from plait.runs.scores import against_rivals, scored, summarise
 
 
 def other_data(config: RunConfig, data: Any) -> Any:
     """The data of `data.zero_shot`, None where none are named; read before the training, so that a fault costs none.
 
     They are standardised by their own train rows, as in the literature, and nothing of the model is fitted to them.
-    Errors: ConfigError where their steps are not those that the run learns.
+    Errors: ConfigError where their steps are not those that the run learns, and for a kind of data without a path.
     """
     target = getattr(config.data, "zero_shot", None)
     if target is None:
         return None
+    if "path" not in type(config.data).model_fields:
+        raise ConfigError(
+            f"data of kind {config.data.kind!r} are not read from a path, so {target!r} can't be their target",
+            where="data.zero_shot", fix="give data.kind csv or ett, which have one",
+        )  # fmt: skip
     own = {"path": target, "zero_shot": None, "targets": None, "percent": 100}
     source = config.data.as_learned(data.schema).model_copy(update=own)
     there = build_data(config.model_copy(update={"data": source}))
@@ -33,8 +37,8 @@ def other_data(config: RunConfig, data: Any) -> Any:
 
 def transferred(config: RunConfig, there: Any, model: nn.Module, accelerator: Any) -> dict[str, Any]:
     """The test scores on other data, beside those of the cheap rivals that are fitted there."""
-    task, size = config.task.build(there), config.training.eval_batch_size
-    scores = {split: evaluate(model, task, there, split, size, accelerator) for split in SCORED}
+    task = config.task.build(there)
+    scores = scored(model, task, there, config.training.eval_batch_size, accelerator)
     baselines, against = against_rivals(task, task.rivals(there), scores["test"], there.units("test"))
     test = summarise(task, scores["test"], there.units("test"))
     return {"data": config.data.zero_shot, "test": test, "baselines": baselines, "best_baseline": against}
