@@ -150,7 +150,7 @@ def test_new_data_for_a_trained_run_start_from_its_last_row() -> None:
     weekly = replace(fitted, step="a week")
     with pytest.raises(DataError, match="learned steps of a week, these data have steps of a day"):
         ForecastData(table, config, fitted=weekly, ahead=True)
-    with pytest.raises(DataError, match="3 rows, a forecast needs 5"):
+    with pytest.raises(DataError, match="3 rows, a window needs 5"):
         ForecastData(config.of_frames(frame.iloc[:3], None), config, fitted=fitted, ahead=True)
 
 

@@ -16,6 +16,7 @@ from plait.core.schema import SPLITS, Schema
 from plait.core.tokens import Batch
 from plait.data.asof import permuted, usable_texts
 from plait.data.fitted import Fitted
+from plait.data.questions import NextSteps, Question, window_rows
 from plait.data.splits import Borders
 from plait.data.table import Finding, SeriesTable, Texts
 from plait.data.texts import TextTensors, TextUnits, encode, text_statistics, text_tensors, text_units
@@ -36,7 +37,8 @@ class ForecastData:
     The target variates are standardised with the mean and sd of the observed train rows; missing inputs carry the
     last value forward and are marked in `series_mask`; missing targets are masked in `targets["mask"]`.
     With `fitted` given (of a trained run) nothing is fitted; with `ahead` there are no splits: every row that has a
-    full lookback is an origin. `prior` adds the seasonal prior to the inputs.
+    full lookback is an origin. `prior` adds the seasonal prior to the inputs. `question` says which windows there are,
+    what of them is hidden and what the targets are; unset: the next steps.
     """
 
     def __init__(
@@ -50,13 +52,18 @@ class ForecastData:
         progress: Callable[[int, int], None] | None = None,
         store_root: Path | None = None,
         ahead: bool = False,
+        question: Question | None = None,
     ) -> None:
-        self.table, self.config = table, config
+        self.config, self.question = config, question or NextSteps()
         self.lookback = config.lookback or table.step.lookback
-        self.horizon = config.horizon or table.step.horizon
+        self.horizon = self.question.steps(self.lookback, config.horizon or table.step.horizon)
         rows = len(table.times)
         self.borders = Borders(*table.borders) if table.borders else Borders.by_share(rows, config.splits)
         self.origins = self._few(self.borders) if not ahead else self._all_origins(rows)
+        self.table, self.labels = table, np.zeros(rows, dtype=bool)
+        if not ahead:
+            table, self.labels = self.question.prepare(table, self.borders)
+            self.table = table
         self.findings = list(table.findings)
         train = table.values[: self.borders.train]
         fitting = fitted is None
@@ -80,6 +87,8 @@ class ForecastData:
         self._prior = self._priors() if prior else None
         self.text: TextTensors | None = None
         self.fitted = fitted
+        if fitting:
+            self.fitted = self.question.fit(self)
         if text and table.texts is not None:
             self._join_texts(seed, progress, store_root, fitting)
         self.schema = self._schema()
@@ -144,7 +153,7 @@ class ForecastData:
 
     def _few(self, borders: Borders) -> dict[str, NDArray[np.int64]]:
         """The origins of every split, of train the earliest per cent that is asked for."""
-        found = borders.origins(self.lookback, self.horizon)
+        found = self.question.origins(borders, self.lookback, self.horizon)
         kept = len(found["train"]) * self.config.percent // 100
         if not kept:
             raise DataError(
@@ -153,10 +162,10 @@ class ForecastData:
         return {**found, "train": found["train"][:kept]}
 
     def _all_origins(self, rows: int) -> dict[str, NDArray[np.int64]]:
-        # New data for a trained run: every origin with a full lookback, the last row among them.
+        # New data for a trained run.
         if rows < self.lookback:
-            raise DataError(f"{rows} rows, a forecast needs {self.lookback}", where="data", fix="give a longer history")
-        return {"ahead": np.arange(self.lookback - 1, rows, dtype=np.int64)}
+            raise DataError(f"{rows} rows, a window needs {self.lookback}", where="data", fix="give a longer history")
+        return {"ahead": self.question.new(rows, self.lookback)}
 
     def _schema(self) -> Schema:
         streams, tokens, grouped = {"series": len(self.table.variates)}, {}, {}
@@ -168,7 +177,7 @@ class ForecastData:
                 grouped["text"] = length
         return Schema(
             "series", streams, self.table.variates, self.lookback, self.horizon, self._marks.shape[1],
-            self.n_seasons, tokens, grouped,
+            self.n_seasons, tokens, grouped, outputs=self.question.outputs,
         )  # fmt: skip
 
     def rows(self, split: str) -> NDArray[np.int64]:
@@ -176,12 +185,12 @@ class ForecastData:
         return np.arange(len(self.origins[split]))
 
     def asked(self) -> NDArray[np.int64]:
-        """The window that a forecast from new data is asked for: the last."""
-        return self.rows("ahead")[-1:]
+        """The windows of new data that a prediction is for: the last, or where it is of the window itself, all."""
+        return self.rows("ahead")[-1:] if self.question.ahead else self.rows("ahead")
 
     def units(self, split: str) -> Units:
-        """Which windows are drawn together: neighbours, 2 x horizon of them."""
-        return Units(len(self.origins[split]), 2 * self.horizon)
+        """Which windows are drawn together: neighbours, of forecasts 2 x horizon of them."""
+        return Units(len(self.origins[split]), self.question.block(self.horizon))
 
     def fingerprint(self) -> str:
         """A digest of the table: whether data are still those."""
@@ -191,20 +200,26 @@ class ForecastData:
         """What to know before a training, and not after: texts that are left out, and those used before their date."""
         seen = [str(finding) for finding in self.findings if "see a text" in finding.what]
         early = [str(finding) for finding in self.findings if "are used before it" in finding.what]
-        return seen + [f"a leak, by data.text.future_dates: keep (plait audit lists all): {words}" for words in early]
+        given = self.config.horizon not in (None, self.horizon)
+        idle = [f"data.horizon (--pred-len) has no effect: the answer is of the window's {self.horizon} steps"] * given
+        leaks = [f"a leak, by data.text.future_dates: keep (plait audit lists all): {words}" for words in early]
+        return idle + seen + leaks
 
     def training_batch(self, index: Any, *key: object) -> Batch:
-        """The train windows `index` as training sees them: as they are, whatever the `key` of the epoch."""
-        return self.batch("train", index)
+        """The train windows `index` as training sees them; what the question hides may change with the `key`."""
+        return self._batch("train", index, key)
 
     def batch(self, split: str, index: Any) -> Batch:
         """The windows `index` of a split as tensors; nothing is done per window in Python.
 
         Shape: series (b, t, v), series_mask (b, t, v), series_marks (b, t, k), series_prior (b, p, v), series_season
-        (b,), text (b, m, e), text_mask (b, m), text_age (b, m); targets y and mask (b, p, v); info row (b,).
+        (b,), text (b, m, e), text_mask (b, m), text_age (b, m); targets as the question says; info row (b,).
         """
+        return self._batch(split, index, ())
+
+    def _batch(self, split: str, index: Any, key: tuple[object, ...]) -> Batch:
         origin = torch.from_numpy(self.origins[split][np.asarray(index)])
-        back = origin[:, None] + torch.arange(1 - self.lookback, 1)
+        back = window_rows(origin, self.lookback)
         inputs = {
             "series": self._series[back],
             "series_mask": self._observed[back],
@@ -212,19 +227,27 @@ class ForecastData:
             "series_season": self._season[origin],
         }
         if self._prior is not None:
-            inputs["series_prior"] = self._prior[origin]
+            inputs["series_prior"] = self._prior[origin if self.question.ahead else origin - self.lookback]
         if self.text is not None:
             inputs |= self.text.inputs(origin)
-        ahead = origin[:, None] + torch.arange(1, self.horizon + 1)
-        known = ahead < len(self._target)
-        ahead = ahead.clamp(max=len(self._target) - 1)
-        targets = {"y": self._target[ahead], "mask": self._observed[ahead] & known[..., None]}
+        inputs, targets = self.question.put(self, split, np.asarray(index), inputs, key)
         return Batch(inputs, targets, {"row": origin})
 
+    def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The standardised values at row numbers, and which of them are known; none is after the last row.
+
+        Shape: (...,) -> two of (..., v).
+        """
+        inside = (rows < len(self._target))[..., None]
+        rows = rows.clamp(max=len(self._target) - 1)
+        return self._target[rows], self._observed[rows] & inside
+
     def _priors(self) -> Tensor:
-        # One prior a row: a window reads it at its origin.
+        # One prior a row: a window reads it at the last row before the steps that are asked for. Where they lie within
+        # the window, the first has no row before it, and reads row -1: a prior of 0.
         prior, _ = seasonal_prior(self.z, self.table.step.period, np.arange(len(self.z)), self.horizon)
-        return torch.from_numpy(prior.astype(np.float32))
+        none = np.zeros_like(prior[:1])
+        return torch.from_numpy(np.concatenate([prior, none]).astype(np.float32))
 
     @property
     def has_prior(self) -> bool:

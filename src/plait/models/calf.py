@@ -15,6 +15,7 @@ from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
 from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
 from plait.embedders._backbones import architecture_of, backbone_folder
+from plait.heads._answers import check_head, in_data_unit
 from plait.nn.attention import Attention, check_heads
 from plait.nn.attention_bias import AttentionBias, BiasConfig
 from plait.nn.block import Stack
@@ -115,6 +116,10 @@ class CalfConfig(Config):
     def aligned(self) -> bool:
         """Whether a text branch is trained beside the time branch."""
         return self.speaks and (self.output_w > 0 or self.feature_w > 0)
+
+    def check_against(self, data: Any, task: Any) -> None:
+        """Refuse a head that the task has no use for."""
+        check_head(self.head, getattr(task, "question", None))
 
     def alone(self) -> "CalfConfig":
         """The model itself: it reads one modality."""
@@ -238,8 +243,8 @@ class Calf(nn.Module):
     """Window -> tokens of each variate -> time branch with the bias -> head -> undo the window's scaling.
 
     Reads `series` (b, t, v), `series_mask` (b, t, v). Shape: -> point (b, p, v), in the standardised unit of the
-    inputs. In training, where it is aligned, also the text branch, and as losses of its own `output` and `feature`,
-    their weights within; in evaluation the text branch is not run.
+    inputs; of a head with one answer a row (b, outputs). In training, where it is aligned, also the text branch, and as
+    losses of its own `output` and `feature`, their weights within; in evaluation the text branch is not run.
     Mask: a variate without an observed value is forecast from tokens of 0 and adds nothing to those losses.
     Source: Liu et al. 2025 (CALF); Hegazy et al. 2025 (Powerformer) for the bias.
     """
@@ -288,7 +293,7 @@ class Calf(nn.Module):
         return {"backbone": facts}
 
     def forward(self, batch: Batch, explain: bool = False) -> Output:
-        """The forecast of every row, the losses that draw the branches together, and with `explain` the maps."""
+        """The answer of every row, the losses that draw the branches together, and with `explain` the maps."""
         notes, mask = Notes(explain), batch.inputs["series_mask"]
         scale = window_scale(batch.inputs["series"], mask, self.config.scaling)
         x = self._tokens(scale.apply(batch.inputs["series"]), mask)
@@ -298,21 +303,22 @@ class Calf(nn.Module):
             # Blocks see a variate as a row; a map's rows are the batch's.
             for name, found in notes.maps.items():
                 notes.maps[name] = found._replace(values=found.values.unflatten(0, (len(mask), -1)).flatten(1, 2))
-        point = scale.undo(self._answer(last, present))
+        answer = in_data_unit(self._answer(last, present), scale)
         if self.text is not None and self.training:
             heard, final = self.text(x)
             # A weight of 0 leaves no loss, and nothing to learn from it.
             if self.config.output_w:
-                other = scale.undo(self._answer(final, present))
-                apart = torch.where(present[:, None], (point - other).abs(), 0.0)
-                notes.add_loss("output", self.config.output_w * apart.mean(dim=(1, 2)))
+                other = in_data_unit(self._answer(final, present), scale)
+                apart = (answer.point - other.point).abs()
+                known = present[:, None] if apart.dim() == 3 else present.any(dim=1, keepdim=True)
+                notes.add_loss("output", self.config.output_w * torch.where(known, apart, 0.0).flatten(1).mean(dim=1))
             if self.config.feature_w:
                 tokens = self.text.distance(states, heard)
                 if self.patches is not None:
                     tokens = tokens.mean(dim=1).reshape(present.shape)
                 rows = torch.where(present, tokens, 0.0).mean(dim=1)
                 notes.add_loss("feature", self.config.feature_w * rows)
-        return Output(Prediction(point), notes.losses, notes.maps)
+        return Output(answer, notes.losses, notes.maps)
 
     @torch.no_grad()
     def looked(self, data: Dataset, device: Any) -> dict[str, Any] | None:
@@ -352,10 +358,10 @@ class Calf(nn.Module):
             notes.attention(f"block{number}", weights, SERIES, place)
         return states, states[-1] + x
 
-    def _answer(self, x: Tensor, present: Tensor) -> Tensor:
-        """The forecast from a branch's tokens. Shape: (b * v, n, d) or (b, v, d) -> (b, p, v)."""
+    def _answer(self, x: Tensor, present: Tensor) -> Prediction:
+        """The answer from a branch's tokens. Shape: (b * v, n, d) or (b, v, d) -> point (b, p, v) or (b, outputs)."""
         tokens = Tokens(x.reshape(*present.shape, -1), present)
-        return cast(Head, self.head)(tokens, {}).point
+        return cast(Head, self.head)(tokens, {})
 
 
 def _by_distance(weights: Tensor) -> list[float]:

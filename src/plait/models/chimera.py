@@ -1,4 +1,4 @@
-"""`chimera`: a series, dated texts, one fusion between them, and a forecast."""
+"""`chimera`: a series, dated texts, one fusion between them, and a forecast or another answer."""
 
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -15,6 +15,7 @@ from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
 from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
 from plait.fusion._read_back import aligned
+from plait.heads._answers import check_head, in_data_unit
 from plait.nn.attention import check_heads
 from plait.nn.block import Stack, StackConfig
 from plait.nn.window_norm import window_scale
@@ -53,6 +54,23 @@ class ChimeraConfig(Config):
             if part.modality != modality:
                 raise ValueError(f"{leg}.kind: {part.kind!r} encodes {part.modality}, not {modality}")
         return self
+
+    def check_against(self, data: Any, task: Any) -> None:
+        """Refuse a head, a start or a residual form that the task has no use for."""
+        question = getattr(task, "question", None)
+        check_head(self.head, question)
+        if question is None:
+            return
+        if getattr(self.series, "start", None) == "ridge":
+            raise ConfigError(
+                f"a leg starts from the ridge of forecasts, and the task is {task.kind}", where="model.series.start",
+                fix="--model.series.start random, or name a size: --size base",
+            )  # fmt: skip
+        if question.outputs and self.residual:
+            raise ConfigError(
+                f"residual adds to a forecast, and the task {task.kind} asks for a class", where="model.residual",
+                fix="--no-residual",
+            )  # fmt: skip
 
     def alone(self) -> "ChimeraConfig":
         """The same model of the series alone."""
@@ -124,7 +142,7 @@ class Chimera(nn.Module):
 
     Reads `series` (b, t, v), `series_mask` (b, t, v), `series_marks` (b, t, k), `series_prior` (b, p, v),
     `series_season` (b,), and `text` (b, m, e), `text_mask` (b, m), `text_age` (b, m) if there is text.
-    Shape: -> point (b, p, v), in the standardised unit of the inputs.
+    Shape: -> point (b, p, v), in the standardised unit of the inputs; of a head with one answer a row (b, outputs).
     Mask: a row without any present text is forecast from its series alone, bit for bit as without the text leg.
     Source: the design document of `chimera`, section 1; Liu et al. 2024 for the series leg.
     """
@@ -157,7 +175,7 @@ class Chimera(nn.Module):
         return {"ridge_strength": start_from_ridge(self, data)}
 
     def forward(self, batch: Batch, explain: bool = False) -> Output:
-        """The forecast of every row, the fusion's own losses, and with `explain` its maps."""
+        """The answer of every row, the fusion's own losses, and with `explain` its maps."""
         notes = Notes(explain)
         fields = _stream(batch.inputs, ANCHOR)
         scale = window_scale(fields["values"], fields["mask"], self.config.series.scaling)
@@ -170,16 +188,16 @@ class Chimera(nn.Module):
             streams[TEXT] = self.text(_stream(batch.inputs, TEXT))
         fused: Tokens = cast(Fusion, self.fusion)(streams, notes)
         if self.text_head is None or TEXT not in streams:
-            point = scale.undo(self._forecast(fused, streams))
+            found = in_data_unit(self._answer(fused, streams), scale)
         else:
-            point = scale.undo(self._forecast(series, streams)).detach()
+            point = in_data_unit(self._answer(series, streams), scale).point.detach()
             change = torch.where(series.mask[..., None], fused.x - series.x, 0.0)
-            point = point + self.text_head(change).transpose(1, 2)
-        return Output(Prediction(point), notes.losses, notes.maps)
+            found = Prediction(point + self.text_head(change).transpose(1, 2))
+        return Output(found, notes.losses, notes.maps)
 
-    def _forecast(self, tokens: Tokens, streams: dict[str, Tokens]) -> Tensor:
+    def _answer(self, tokens: Tokens, streams: dict[str, Tokens]) -> Prediction:
         context = {name: tokens for name, tokens in streams.items() if name != ANCHOR}
-        return cast(Head, self.head)(self.final(tokens), context).point
+        return cast(Head, self.head)(self.final(tokens), context)
 
 
 def _stream(inputs: dict[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -26,14 +26,22 @@ def build_data(
     """The data of a run, checked; `table` stands in for what the source would read.
 
     `fitted` is what a trained run fitted, `ahead` asks for every row and no splits, `reads` names the inputs (unset:
-    those the model reads). Beyond a `Dataset` it has `findings` and `notices()`, what was found and what to say of it;
+    those the model reads). A task that asks of windows something else than the next steps says so by its `question`.
+    Beyond a `Dataset` it has `findings` and `notices()`, what was found and what to say of it;
     `fitted`, with `tensors()` and `record()`; `units(split)`, the rows a bootstrap draws together; `fingerprint()`
     and `split_summary()`; and where it was built ahead, `asked()`, the rows that a prediction is for.
     """
     table = config.data.read() if table is None else table
     refuse(table.findings, getattr(config.data, "path", "") or config.data.kind)
     reads = config.model.reads if reads is None else reads
-    return config.data.build(table, config.seed, fitted=fitted, reads=reads, ahead=ahead, progress=progress)
+    question = getattr(config.task, "question", None)
+    if question is not None and not hasattr(config.data, "lookback"):
+        raise ConfigError(
+            f"the task {config.task.kind} asks of the windows of a series, data of kind {config.data.kind} have none",
+            where="task.kind", fix="name another task, or data of a series",
+        )  # fmt: skip
+    asked = {} if question is None else {"question": question}
+    return config.data.build(table, config.seed, fitted=fitted, reads=reads, ahead=ahead, progress=progress, **asked)
 
 
 def build_model(config: RunConfig, schema: Schema) -> nn.Module:
@@ -53,18 +61,27 @@ def start(model: nn.Module, data: Any) -> dict[str, Any]:
 
 
 def stages_for(training: TrainingConfig, model: nn.Module, fused: bool) -> TrainingConfig:
-    """The stages a model goes through: without a context leg, globs of absent parts fall away, and so does a stage
-    that has none left. So every parameter learns for the same epochs in every arm of a comparison.
+    """The stages a model goes through: without a context leg, globs of absent parts fall away, those of rates and
+    decays too, and so does a stage that has none left. So every parameter learns for the same epochs in every arm of a
+    comparison.
     """
     if fused:
         return training
     names = [name for name, _ in model.named_parameters()]
+
+    def matches(glob: str) -> bool:
+        return any(fnmatchcase(name, glob) for name in names)
+
     kept = []
     for stage in training.stages:
-        globs = [g for g in stage.train if any(fnmatchcase(name, g) for name in names)]
+        globs = [glob for glob in stage.train if matches(glob)]
         if globs:
             kept.append(stage.model_copy(update={"train": globs}))
-    return training.model_copy(update={"stages": kept})
+    of_parts = {
+        field: {glob: value for glob, value in getattr(training, field).items() if matches(glob)}
+        for field in ("lr_of", "weight_decay_of")
+    }
+    return training.model_copy(update={"stages": kept, **of_parts})
 
 
 def check_anchor_learns(training: TrainingConfig, model: nn.Module, started: bool) -> None:

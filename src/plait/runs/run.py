@@ -67,7 +67,10 @@ class Run:
         """Per-row scores of a split, computed anew."""
         size = self.config.training.eval_batch_size
         accelerator = accelerator_for(self.config, self.folder, trackers=False)
-        return evaluate(self.model.to(accelerator.device), self.task, self.data, split, size, accelerator)
+        model = self.model.to(accelerator.device)
+        if split == "test" and hasattr(self.task, "of_split"):
+            evaluate(model, self.task, self.data, "val", size, accelerator)  # what a task takes from validation
+        return evaluate(model, self.task, self.data, split, size, accelerator)
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """The metrics of a split with intervals, computed anew."""

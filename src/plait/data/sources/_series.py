@@ -17,6 +17,7 @@ from plait.data.table import Finding, SeriesTable, Texts, read_table
 from plait.features.calendar import Step
 
 if TYPE_CHECKING:
+    from plait.data.questions import Question
     from plait.data.windows import ForecastData
 
 
@@ -101,13 +102,16 @@ class SeriesConfig(Config):
         reads: frozenset[str] = frozenset({"series", "text"}),
         ahead: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        question: "Question | None" = None,
     ) -> "ForecastData":
-        """The windows of a table, with the inputs that `reads` names, among them `series_prior`."""
+        """The windows of a table, with the inputs that `reads` names, among them `series_prior`, and what a task's
+        `question` asks of them.
+        """
         from plait.data.windows import ForecastData
 
         return ForecastData(
             table, self, seed, fitted, text="text" in reads, prior="series_prior" in reads, progress=progress,
-            ahead=ahead,
+            ahead=ahead, question=question,
         )  # fmt: skip
 
     def read_fitted(self, tensors: dict[str, Any], record: dict[str, Any]) -> Fitted:

@@ -53,15 +53,16 @@ def _scaler(data: ForecastData) -> Iterator[AuditFinding]:
 
 def _pairs(data: ForecastData) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Raw values and what windows receive in their place: at the last row of every window, and in the whole of each
-    split's first. Shape: two of (n, v).
+    split's first; NaN where a raw value is not received. Shape: two of (n, v).
     """
-    raw, got = [], []
+    raw, got, seen = [], [], []
     for split in SPLITS:
         first = data.origins[split][0]
         raw += [data.table.values[data.origins[split]], data.table.values[first + 1 - data.lookback : first + 1]]
-        series = received(data, split, "series")
-        got += [series[:, -1].double().numpy(), series[0].double().numpy()]
-    return np.concatenate(raw), np.concatenate(got)
+        series, mask = received(data, split, "series").double().numpy(), received(data, split, "series_mask").numpy()
+        got += [series[:, -1], series[0]]
+        seen += [mask[:, -1], mask[0]]
+    return np.where(np.concatenate(seen), np.concatenate(raw), np.nan), np.concatenate(got)
 
 
 def _recovered(raw: NDArray[np.float64], got: NDArray[np.float64]) -> tuple[float, float]:

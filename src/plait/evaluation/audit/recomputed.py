@@ -30,7 +30,7 @@ def check_recomputed(data: ForecastData) -> list[Checked]:
             origin = int(data.origins[split][row])
             inputs = data.batch(split, [row]).inputs
             own = {name: value for name, value in inputs.items() if name.startswith("series")}
-            again = _cut(data, origin).batch("ahead", [-1]).inputs
+            again = _cut(data, origin).batch(split, [row]).inputs
             for name, value in own.items():
                 if not torch.equal(value, again[name]):
                     changed.setdefault(name, []).append(f"{split} window at {data.table.times[origin]}")
@@ -44,10 +44,15 @@ def check_recomputed(data: ForecastData) -> list[Checked]:
 
 
 def _cut(data: ForecastData, origin: int) -> ForecastData:
+    """Data that end at the origin, with the windows of the whole, of which the same is asked and hidden."""
     end = origin + 1
     table: SeriesTable = replace(
         data.table, times=data.table.times[:end], values=data.table.values[:end], texts=None, announced=None,
         borders=None,
     )  # fmt: skip
     config = data.config.model_copy(update={"lookback": data.lookback, "horizon": data.horizon})
-    return ForecastData(table, config, fitted=data.fitted, text=False, prior=data.has_prior, ahead=True)
+    cut = ForecastData(
+        table, config, fitted=data.fitted, text=False, prior=data.has_prior, ahead=True, question=data.question
+    )
+    cut.origins = data.origins
+    return cut

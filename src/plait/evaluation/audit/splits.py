@@ -30,8 +30,8 @@ def check_splits(data: ForecastData) -> list[Checked]:
 def _shared_rows(data: ForecastData) -> Iterator[AuditFinding]:
     asked = {}
     for split in SPLITS:
-        origins = origin_rows(data, split)
-        asked[split] = np.unique(origins[:, None] + np.arange(1, data.horizon + 1))
+        first = 1 if data.question.ahead else 1 - data.horizon
+        asked[split] = np.unique(origin_rows(data, split)[:, None] + np.arange(first, first + data.horizon))
     for one, two in combinations(SPLITS, 2):
         both = np.intersect1d(asked[one], asked[two])
         if len(both):

@@ -1,0 +1,159 @@
+"""`direction`: whether a variate goes down, stays or goes up over the next steps."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from plait.baselines.directions import DIRECTION_RIVALS, MEANINGS, DirectionPanel
+from plait.core.config import Config
+from plait.core.schema import SPLITS
+from plait.core.tokens import Batch, Output
+from plait.data.directions import DIRECTIONS, NextDirection
+from plait.data.windows import ForecastData
+from plait.objectives.bootstrap import Rivals
+from plait.objectives.classification import cross_entropy, row_scores
+from plait.tasks._windows import batches
+
+SCORED = ("val", "test")
+CHUNK = 4096
+
+
+class DirectionTaskConfig(Config):
+    """A class a window, trained by cross-entropy, scored by log loss and share of errors."""
+
+    kind: Literal["direction"] = "direction"
+    variate: str | None = None
+    """The variate whose direction is asked for; unset: the first."""
+    metric: Literal["log_loss", "error_rate"] = "log_loss"
+    """By what validation chooses, and what is compared; smaller is better."""
+
+    @property
+    def question(self) -> NextDirection:
+        """What is asked of the windows."""
+        return NextDirection(self.variate)
+
+    def build(self, data: ForecastData) -> "DirectionTask":
+        """The task on these data."""
+        return DirectionTask(self)
+
+
+class DirectionTask:
+    """Cross-entropy over windows with a known class; log loss and share of errors."""
+
+    row_name = "windows"
+    meanings = MEANINGS
+
+    def __init__(self, config: DirectionTaskConfig) -> None:
+        self.metric, self.question = config.metric, config.question
+        self.score = "log_loss" if config.metric == "log_loss" else "errors"
+        self.unit = "nats a window" if config.metric == "log_loss" else "share of windows"
+
+    def losses(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """The cross-entropy and the model's own losses."""
+        y, mask = (batch.targets[name][:, 0] for name in ("y", "mask"))
+        return {"cross_entropy": cross_entropy(output.prediction.point, y, mask), **output.losses}
+
+    def weights(self, batch: Batch) -> dict[str, Tensor]:
+        """Windows of the batch whose class is known."""
+        return {"cross_entropy": batch.targets["mask"].sum()}
+
+    def scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Log loss and errors of each row, and whether its class is known."""
+        found = row_scores(output.prediction.point, batch.targets["y"][:, 0], batch.targets["mask"][:, 0])
+        return {"log_loss": found["log_loss"], "errors": found["n"] - found["correct"], "n": found["n"]}
+
+    def selection(self, scores: Mapping[str, Any]) -> float:
+        """The metric, by which validation chooses."""
+        return self.metrics(scores)[self.metric]
+
+    def metrics(self, scores: Mapping[str, Any]) -> dict[str, float]:
+        """Log loss and share of errors over all windows whose class is known."""
+        count = float(np.sum(scores["n"]))
+        both = {"log_loss": float(np.sum(scores["log_loss"])) / count}
+        both["error_rate"] = float(np.sum(scores["errors"])) / count
+        return {name: both[name] for name in (self.metric, *both)}
+
+    def rivals(self, data: ForecastData) -> Rivals:
+        """Per-row scores of the cheap answers on validation and test."""
+        panel = self._panel(data)
+        answers = {name: rival(panel) for name, rival in DIRECTION_RIVALS.items()}
+        return {
+            name: {split: _sums(made[split], panel.label[split]) for split in SCORED} for name, made in answers.items()
+        }
+
+    def context_rivals(self, data: ForecastData) -> Rivals:
+        """None more."""
+        return {}
+
+    def candidates(self, names: Iterable[str]) -> list[str]:
+        """The rivals that may be chosen as the best."""
+        return list(names)
+
+    def caveats(self, result: Mapping[str, Any]) -> list[str]:
+        """What a reader of a run's result must know first."""
+        return []
+
+    def table(self, data: ForecastData, model: nn.Module, split: str, rows: Any, size: int, device: Any) -> Any:
+        """A line a window: origin, variate, class, a probability of each class, and actual where it is known."""
+        model.eval()
+        shares, origins, actual = [], [], []
+        for batch in batches(data, split, np.asarray(rows, dtype=np.int64), size):
+            with torch.no_grad():
+                shares.append(model(batch.to(device)).prediction.point.double().softmax(dim=-1).cpu().numpy())
+            origins.append(batch.info["row"].numpy())
+            actual.append(torch.where(batch.targets["mask"], batch.targets["y"], -1)[:, 0].numpy())
+        found, label = np.concatenate(shares), np.concatenate(actual)
+        names = np.array([*DIRECTIONS, None], dtype=object)
+        frame = pd.DataFrame({
+            "origin": np.datetime_as_string(data.table.times[np.concatenate(origins)], unit="s"),
+            "variate": self.question.name(data),
+            "class": names[found.argmax(axis=1)],
+            **{f"probability_{name}": found[:, code] for code, name in enumerate(DIRECTIONS)},
+        })  # fmt: skip
+        return frame.assign(actual=names[label]) if (label >= 0).any() else frame
+
+    def page(self, data: ForecastData, model: nn.Module, device: Any) -> dict[str, Any]:
+        """What the report draws for this task: how often each class is named as which."""
+        table = self.table(data, model, "test", data.rows("test"), 256, device)
+        known = table[table["actual"].notna()] if "actual" in table else table.iloc[:0].assign(actual="")
+        counts = pd.crosstab(known["actual"], known["class"])
+        square = counts.reindex(index=DIRECTIONS, columns=DIRECTIONS, fill_value=0)
+        title = f"Directions of {self.question.name(data)} after test windows"
+        return {
+            "kind": "classes",
+            "title": title,
+            "classes": list(DIRECTIONS),
+            "confusion": square.to_numpy().tolist(),
+        }
+
+    def _panel(self, data: ForecastData) -> DirectionPanel:
+        windows, label, previous = {}, {}, {}
+        for split in SPLITS:
+            seen = [batch.inputs["series"] for batch in batches(data, split, data.rows(split), CHUNK)]
+            series = torch.cat(seen).double()
+            windows[split] = (series - series[:, -1:]).flatten(1).numpy()
+            origin = torch.from_numpy(data.origins[split])
+            label[split] = self._codes(data, origin)
+            # The steps of the direction before end at the origin; its own window has to lie in the table.
+            before = origin - data.horizon
+            there = before >= data.lookback - 1
+            earlier = self._codes(data, torch.where(there, before, data.lookback - 1))
+            previous[split] = np.where(there.numpy(), earlier, -1)
+        return DirectionPanel(windows, label, previous, len(DIRECTIONS))
+
+    def _codes(self, data: ForecastData, origin: Tensor) -> NDArray[np.int64]:
+        found, known = self.question.classes(data, origin)
+        return torch.where(known, found, -1).numpy()
+
+
+def _sums(shares: NDArray[np.float64], label: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """The sums of a rival's probabilities over rows with a known class. Shape: (n, classes), (n,)."""
+    known = label >= 0
+    of_truth = np.where(known, shares[np.arange(len(label)), label], 1.0)
+    wrong = known & (shares.argmax(axis=1) != label)
+    return {"log_loss": -np.log(of_truth), "errors": wrong.astype(np.float64), "n": known.astype(np.float64)}
