@@ -154,7 +154,7 @@ def test_help_of_train_lists_every_field(plait: Command, name: str) -> None:
 
 def test_help_follows_the_kinds_that_are_named(plait: Command) -> None:
     page = plait("train", "chimera", "--data.kind", "csv", "--fusion", "concat", "--help").out
-    assert "  --data.path  text, must be given (alias --data-path)\n" in page
+    assert "  --data.path  text, must be given (alias --data-path, --data.name)\n" in page
     assert "  --model.fusion.form  one of residual, seed, default residual\n" in page
     assert "--data.weeks" not in page
     tiny = plait("train", "chimera", "--size", "tiny", "--help").out
@@ -172,7 +172,7 @@ def holder(raw: Any, path: str) -> Any:
 @pytest.mark.parametrize("size", ["tiny", "base", "seed"])
 @pytest.mark.parametrize("name", recipe_names())
 def test_init_reads_back(plait: Command, name: str, size: str) -> None:
-    needed = {"aam": [("data.table", "table.biom")]}.get(name, [])
+    needed = {"aam": [("data.table", "table.biom")], "market": [("data.path", "candles.csv")]}.get(name, [])
     said = plait("init", name, "--size", size, *(f"{path}={value}" for path, value in needed))
     assert (said.code, said.err) == (0, "")
     Path("run.yaml").write_text(said.out, encoding="utf-8")

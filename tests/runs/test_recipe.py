@@ -29,7 +29,10 @@ from plait.runs.recipe import (
 )
 
 every_recipe = pytest.mark.parametrize("name", recipe_names())
-NEEDED: dict[str, list[tuple[str, Any]]] = {"aam": [("data.table", "table.biom")]}
+NEEDED: dict[str, list[tuple[str, Any]]] = {
+    "aam": [("data.table", "table.biom")],
+    "market": [("data.path", "candles.csv")],
+}
 """Fields that a recipe's data can't do without."""
 
 
@@ -84,7 +87,7 @@ def test_an_alias_is_a_field_or_says_which_kind_has_it(name: str) -> None:
 
 def test_what_a_missing_field_needs(chimera: Recipe) -> None:
     raw = raw_config(chimera)
-    assert needs("data.root", raw) == ["data.root needs --data.kind csv or ett or time_mmd"]
+    assert needs("data.root", raw) == ["data.root needs --data.kind candles or csv or ett or time_mmd"]
     assert needs("model.fusion.rank", raw) == ["model.fusion.rank needs --model.fusion.kind low_rank"]
     assert needs("data.time", raw, "time") == ["data.time needs --data.kind csv"]
     assert needs("data.nothing", raw) == []

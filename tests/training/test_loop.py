@@ -251,3 +251,36 @@ def test_choose_last_ends_with_the_last_weights_and_never_early(data: ForecastDa
     assert len(scores) == 4
     assert last.position.best == scores[-1] > min(scores)
     assert best.position.best == min(line["val"] for line in lines[: best.position.best_epoch + 1] if "val" in line)
+
+
+def test_rates_and_decays_of_parts_are_the_first_that_a_name_matches(data: ForecastData) -> None:
+    model = _model(data)
+    config = TrainingConfig(
+        lr=1e-3, lr_of={"fusion.*": 5e-4, "*": 1e-3}, weight_decay=0.1,
+        weight_decay_of={"fusion.*": 0.03, "head.*": 0.0},
+    )  # fmt: skip
+    select(model, StageConfig(name="all"))
+    optimizer = build_optimizer(model, StageConfig(name="all"), config)
+    found = {
+        id(p): (group["factor"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        part = name.split(".")[0]
+        decay = {"fusion": 0.03, "head": 0.0}.get(part, 0.1) if parameter.dim() == 2 else 0.0
+        assert found[id(parameter)] == (0.5 if part == "fusion" else 1.0, decay), name
+
+
+@pytest.mark.parametrize("field", ["lr_of", "weight_decay_of"])
+def test_a_glob_that_matches_nothing_is_told(data: ForecastData, field: str) -> None:
+    with pytest.raises(ConfigError, match=rf"training\.{field}: the glob 'nothing\.\*' matches no parameter"):
+        build_optimizer(_model(data), StageConfig(name="all"), TrainingConfig(**{field: {"nothing.*": 0.1}}))
+
+
+@pytest.mark.slow
+def test_a_compiled_training_learns_the_same(data: ForecastData, tmp_path: Path) -> None:
+    stage = [StageConfig(name="all", epochs=1)]
+    plain = _train(data, tmp_path / "plain", _model(data), stage)
+    model = _model(data)
+    compiled = _train(data, tmp_path / "compiled", model, stage, compile=True)
+    assert list(compiled.best) == list(plain.best) == list(model.state_dict())
+    assert _same(plain.best, compiled.best, 1e-4)

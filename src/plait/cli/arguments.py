@@ -1,6 +1,8 @@
 """From a verb's tokens to its options and its config: the recipe's fields with what was named laid over them."""
 
 import sys
+from collections.abc import Container
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.cli.grammar import Parsed, parse
@@ -9,6 +11,7 @@ from plait.core.errors import ConfigError, suggest
 if TYPE_CHECKING:
     from plait.runs.config import RunConfig
     from plait.runs.recipe import Recipe
+    from plait.runs.seed_yaml import SeedYaml
 
 
 COMMON = "--json (one object on standard output), --debug (tracebacks)"
@@ -32,7 +35,7 @@ def raw_config_of(
     """The recipe, or that of its pretraining, and the config, as plain data, that a verb's tokens name."""
     from plait.runs.recipe import apply, choose_kinds, load_recipe, names_of, recipe_names, start_config
 
-    valued = (*valued, "size")
+    valued = (*valued, "size", "seed-yaml")
     first = parse(tokens, valued)
     # Which names are switches depends on the recipe, which may stand behind one (`--deterministic chimera`), and on
     # the kinds that other tokens choose.
@@ -41,18 +44,43 @@ def raw_config_of(
         raise ConfigError("name a recipe or a run.yaml", fix=f"recipes: {', '.join(recipe_names())}")
     recipe = load_recipe([*first.words, *behind][0])
     recipe = recipe.for_pretraining() if pretrain else recipe
-    size = first.options.get("size")
+    seed = _seed_yaml(recipe, first)
+    size = first.options.get("size", seed.size if seed else None)
+    below = seed.overrides if seed else []
     old = _old_switches(recipe)
-    raw = start_config(recipe, size, _fields(first.fields, recipe)[0])
+    raw = start_config(recipe, size, [*below, *_fields(first.fields, recipe)[0]])
     first = parse(tokens, valued, names_of(raw, recipe).switches() | old)
-    choose_kinds(raw, recipe, _fields(first.fields, recipe)[0])
-    parsed = parse(tokens, valued, names_of(raw, recipe).switches() | old)
+    choose_kinds(raw, recipe, [*below, *_fields(first.fields, recipe)[0]])
+    names = names_of(raw, recipe)
+    parsed = parse(tokens, valued, names.switches() | old)
     if len(parsed.words) > 1:
         raise ConfigError(f"one recipe at a time, got {' '.join(parsed.words)}")
     known, warnings = _fields(parsed.fields, recipe)
+    if seed:
+        below, lost = seed.fitting(names.fields)
+        warnings += [f"{parsed.options['seed-yaml']}: {words}" for words in (*lost, *_taken(seed, parsed, valued))]
     for words in warnings:
         print(words, file=sys.stderr)
-    return parsed, recipe, apply(start_config(recipe, size, known), recipe, known)
+    return parsed, recipe, apply(start_config(recipe, size, [*below, *known]), recipe, [*below, *known])
+
+
+def _seed_yaml(recipe: "Recipe", parsed: Parsed) -> "SeedYaml | None":
+    """The file of `--seed-yaml`, if there is one."""
+    from plait.runs.seed_yaml import read_seed_yaml
+
+    path = parsed.options.get("seed-yaml")
+    return None if path is None else read_seed_yaml(recipe, Path(path))
+
+
+def _taken(seed: "SeedYaml", parsed: Parsed, valued: Container[str]) -> list[str]:
+    """Give a verb the options that the file stands for, where none of its own says otherwise; returns all notices."""
+    said = [] if "size" in parsed.options else [f"its keys are laid over --size {seed.size}"]
+    for name, value in seed.options.items():
+        if name not in valued:
+            said.append(f"{value!r} is for --{name}, which this verb has not")
+        elif not {name, "resume"} & set(parsed.options):
+            parsed.options[name] = value
+    return [*said, *seed.notices]
 
 
 def _fields(fields: list[tuple[str, Any]], recipe: "Recipe") -> tuple[list[tuple[str, Any]], list[str]]:
@@ -94,7 +122,8 @@ def config_of(
     from plait.runs.config import RunConfig
 
     parsed, recipe, raw = raw_config_of(tokens, valued, pretrain)
-    return parsed, recipe, validate(RunConfig, raw, recipe.source)
+    beside = f", {parsed.options['seed-yaml']}" if "seed-yaml" in parsed.options else ""
+    return parsed, recipe, validate(RunConfig, raw, f"{recipe.source}{beside}")
 
 
 def scored_split(name: str) -> str:

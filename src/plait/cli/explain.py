@@ -49,8 +49,17 @@ def tell(result: dict[str, Any]) -> None:
     say(faithfulness["text"] if faithfulness else f"no faithfulness: {result['no_faithfulness']}")
     for contribution in result["contributions"]:
         say(contribution["text"])
+    tell_between(result.get("between"))
     tell_taxa(result.get("taxa"))
     tell_counterfactuals(result.get("counterfactuals") or [])
+
+
+def tell_between(between: dict[str, Any] | None) -> None:
+    """Print how much of the attention each modality gets."""
+    if between:
+        each = zip(between["names"], between["received"], between["even"], strict=True)
+        shares = (f"{name} {share:.1%} (even: {even:.1%})" for name, share, even in each)
+        say(f"attention goes to {', '.join(shares)}")
 
 
 def tell_taxa(taxa: dict[str, Any] | None) -> None:

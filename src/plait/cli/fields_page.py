@@ -34,6 +34,8 @@ def fields_page(recipe: Recipe, raw: Mapping[str, Any]) -> str:
     if others:
         lines.append("\naliases of fields that other kinds have")
         lines += [f"  {', '.join(some)}  {'; '.join(needs(path, raw))}" for path, some in others]
+    if recipe.seed_yaml:
+        lines.append(f"\n--seed-yaml FILE  the design document's YAML, laid over --size {recipe.seed_yaml['size']}")
     if recipe.ignored:
         lines.append(f"\nTaken without effect: {', '.join(f'--{name}' for name in recipe.ignored)}")
     return "\n".join(lines)
@@ -63,7 +65,7 @@ def _write(
         field = meanings.get(path) or meanings.get(f"{path}.kind")
         note = f"  # {field.meaning} ({field.type})" if field and field.meaning else ""
         if isinstance(value, dict) and value:
-            about = meanings.get(f"{path}.kind")
+            about = meanings.get(path) or meanings.get(f"{path}.kind")
             lines.append(f"{pad}{name}:" + (f"  # {about.meaning}" if about and about.meaning else ""))
             _write(value, f"{path}.", depth + 1, meanings, lines)
         elif isinstance(value, list) and value and isinstance(value[0], dict):

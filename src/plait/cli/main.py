@@ -50,6 +50,7 @@ def _raw(name: str, summary: str, group: typer.Typer = app) -> None:
 _raw("demo", "Train on planted data and print a verdict (runs/demo).")
 _raw("init", "Print a recipe as commented YAML.")
 _raw("embed", "Encode the texts of a recipe's data into the store, once.")
+_raw("features", "Compute what a recipe reads of its data before any network, once.")
 _raw("train", "Train a recipe or a run.yaml into a new run folder.")
 _raw("pretrain", "Train a recipe's encoder without labels into a new run folder.")
 _raw("evaluate", "Score a run again, from its own model and data.")

@@ -7,9 +7,10 @@ from plait.cli.arguments import only_options, scored_split
 from plait.core.console import say
 from plait.core.errors import ConfigError, DataError, FileError
 
-SERIES = ("path", "text-path")
+TABLES = {"path": "frame", "text-path": "texts"}
 SAMPLES = ("table", "sequences", "tree", "distances", "taxonomy", "metadata")
-"""By which options new data are given: of a run of a series, and of one of samples."""
+NEW = {**TABLES, **{name: name for name in SAMPLES}}
+"""The options that new data are given by, with the names by which sources ask for them."""
 
 
 def predict_verb(tokens: list[str]) -> dict[str, Any]:
@@ -17,16 +18,18 @@ def predict_verb(tokens: list[str]) -> dict[str, Any]:
     from plait.core.files import write_file
     from plait.runs.run import load_run
 
-    parsed = only_options(tokens, ("RUN",), valued=("split", "output", "device", *SERIES, *SAMPLES))
+    parsed = only_options(tokens, ("RUN",), valued=("split", "output", "device", *NEW))
     options = parsed.options
     run = load_run(parsed.words[0]).on(options.get("device", "auto"))
-    given = _new_data(run, {name: options[name] for name in (*SERIES, *SAMPLES) if name in options})
+    taken = _taken(run.config.data)
+    given = {name: options[name] for name in NEW if name in options}
+    _check(run, taken, given)
     if given and "split" in options:
         raise ConfigError(
             f"--split is of the run's own data, --{next(iter(given))} brings others", fix="give one of the two"
         )
-    if "split" not in options and not given and not hasattr(run.config.data, "lookback"):
-        raise DataError("there is nothing to predict", where="predict", fix="give --table FILE, or --split test")
+    if "split" not in options and not given and taken[0] not in TABLES:
+        raise DataError("there is nothing to predict", where="predict", fix=f"give --{taken[0]} FILE, or --split test")
     split = scored_split(options["split"]) if "split" in options else None
     if "output" in options and not Path(options["output"]).parent.is_dir():
         raise FileError("no such folder", where=str(Path(options["output"]).parent), fix="make it, or give another")
@@ -39,26 +42,26 @@ def predict_verb(tokens: list[str]) -> dict[str, Any]:
     return {"run": str(run.folder), "forecast": made.to_dict(orient="records")}
 
 
-def _new_data(run: Any, given: dict[str, str]) -> dict[str, str]:
-    """The files that were given, if they are of the kind of data the run is of."""
-    of_samples = not hasattr(run.config.data, "lookback")
-    mine, what = (SAMPLES, "samples") if of_samples else (SERIES, "a series")
+def _taken(source: Any) -> list[str]:
+    """The options that a source's new data are given by, the one that must be there first."""
+    return [option for name in source.new_names for option, asked in NEW.items() if asked == name]
+
+
+def _check(run: Any, taken: list[str], given: dict[str, str]) -> None:
+    """Refuse files that the run's kind of data is not given by."""
+    what = "a series" if taken[0] in TABLES else "samples"
     for name in given:
-        if name not in mine:
+        if name not in taken:
             raise ConfigError(
                 f"this is a run of {what} (recipe {run.config.recipe})", where=f"--{name}",
-                fix=f"give its new data by --{mine[0]}",
+                fix=f"give its new data by --{taken[0]}",
             )  # fmt: skip
-    if "text-path" in given and "path" not in given:
-        raise ConfigError("--text-path needs --path beside it")
-    if of_samples and given and "table" not in given:
-        raise ConfigError(f"--{next(iter(given))} needs --table beside it")
-    return given
+    if given and taken[0] not in given:
+        raise ConfigError(f"--{next(iter(given))} needs --{taken[0]} beside it")
 
 
 def _read(given: dict[str, str]) -> dict[str, Any]:
-    """What `Run.predict` takes: frames of a series, paths of samples."""
+    """What `Run.predict` takes: frames of tables in time, paths of samples."""
     from plait.data.table import read_table
 
-    frames = {"path": "frame", "text-path": "texts"}
-    return {frames.get(name, name): read_table(Path(path)) if name in frames else path for name, path in given.items()}
+    return {NEW[name]: read_table(Path(path)) if name in TABLES else path for name, path in given.items()}

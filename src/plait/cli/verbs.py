@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.cli.arguments import COMMON, config_of, guide_of, only_options, raw_config_of, scored_split
+from plait.cli.features import features
 from plait.cli.fetch import data_fetch
 from plait.cli.pretrain import pretrain
 from plait.cli.training import train_run
@@ -302,5 +303,5 @@ def doctor(tokens: list[str]) -> Any:
 
 __all__ = [
     "audit", "compare", "data_check", "data_fetch", "data_list", "demo", "doctor", "embed", "evaluate", "explain",
-    "init", "predict", "pretrain", "report", "train",
+    "features", "init", "predict", "pretrain", "report", "train",
 ]  # fmt: skip

@@ -11,7 +11,11 @@ def tell_comparison(result: dict[str, Any]) -> None:
         say(f"\n{words}")
     say(f"\ntest {result['metric']} ({result['unit']}, {result['windows']} {result['row_name']})")
     for arm in sorted(result["arms"], key=lambda arm: arm["mean"]):
-        say(f"  {arm['name']:<22} {_error(arm)}  {arm['meaning']}")
+        also = "".join(
+            f"  {name.replace('_', ' ')} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+            for name, found in arm.get("also", {}).items()
+        )
+        say(f"  {arm['name']:<22} {_error(arm)}{also}  {arm['meaning']}")
     for verdict in result["verdicts"]:
         say(f"\nverdict: {verdict['text']}")
         if "accepted" in verdict:

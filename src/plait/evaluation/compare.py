@@ -14,7 +14,7 @@ from plait.core.console import clock, say
 from plait.core.errors import ConfigError
 from plait.core.files import write_json
 from plait.evaluation.verdict import Arm, verdict
-from plait.objectives.bootstrap import Bootstrap, Rivals, RowScores, Scores, Units
+from plait.objectives.bootstrap import Bootstrap, Interval, Rivals, RowScores, Scores, Units
 from plait.runs.acceptance import Acceptance, accept
 from plait.runs.assemble import build_data, build_model, is_fused, stages_for
 from plait.runs.config import RunConfig
@@ -92,7 +92,8 @@ class Trainings:
         models = [plan.of(arm, plan.seeds[0]).model.reads for arm in plan.arms]
         self.reads = frozenset().union(plan.config.model.reads, *models)
         self.parts = [self._part(plan.in_fold(fold), folder) for fold in range(max(1, plan.folds))]
-        if plan.modality and plan.modality not in self.data.schema.contexts:
+        judged = plan.modality.split(" and ") if plan.modality else []
+        if any(name not in self.data.schema.contexts for name in judged):
             raise ConfigError(
                 f"the data have no {plan.modality}, so there is nothing to compare", where="data",
                 fix=f"give {plan.given_by or 'it'}, or use plait train, which prints the baselines",
@@ -148,7 +149,20 @@ class Trainings:
 
     def arm(self, name: str, tests: Sequence[Sequence[Scores]]) -> Arm:
         """A line of the comparison: an arm's scores on test over its seeds."""
-        return Arm(name, self.rows(tests), len(tests), self.meanings.get(name, ""), self.parameters.get(name, 0))
+        meaning, parameters = self.meanings.get(name, ""), self.parameters.get(name, 0)
+        return Arm(name, self.rows(tests), len(tests), meaning, parameters, self.also(tests))
+
+    def also(self, tests: Sequence[Sequence[Scores]]) -> dict[str, Interval]:
+        """The task's numbers that are no sums over rows, over all folds together; none without data for intervals."""
+        bootstrap = self.bootstrap(len(tests))
+        if bootstrap is None or not hasattr(self.task, "statistics"):
+            return {}
+        whole = [joined_scores(folds) for folds in tests]
+        metrics, found = ([of(scores) for scores in whole] for of in (self.task.metrics, self.task.statistics))
+        return {
+            name: bootstrap.statistic([each[name] for each in metrics], [each[name] for each in found])
+            for name in found[0]
+        }
 
     def facts(self, seeds: tuple[int, ...]) -> dict[str, Any]:
         """What every table of this comparison says of itself: metric and unit, recipe, seeds, test rows, blocks."""
@@ -273,7 +287,10 @@ class Comparison:
         task = shared.task
         naive = shared.rivals | joined_rivals([part.task.context_rivals(part.data) for part in shared.parts])
         meanings = task.meanings
-        cheap = {name: Arm(name, shared.rows([[s["test"]]]), 1, meanings.get(name, "")) for name, s in naive.items()}
+        cheap = {
+            name: Arm(name, shared.rows([[s["test"]]]), 1, meanings.get(name, ""), also=shared.also([[s["test"]]]))
+            for name, s in naive.items()
+        }
         scored = {name: task.metrics(naive[name]["val"])[task.metric] for name in task.candidates(naive)}
         best = min(scored, key=lambda name: scored[name])
         found = verdict(
@@ -303,8 +320,14 @@ class Comparison:
     def _told(self, fused: Arm, cheap: Mapping[str, Arm]) -> dict[str, Any]:
         """The test errors, in the form of a run's result."""
         metric = self.trainings.task.metric
-        errors = {name: {metric: arm.scores.mean()} for name, arm in cheap.items()}
-        return {"metric": metric, "baselines": errors, "raw": {"test": {metric: fused.scores.mean()}}}
+
+        def told(arm: Arm) -> dict[str, float]:
+            return {metric: arm.scores.mean(), **{name: found.value for name, found in arm.also.items()}}
+
+        return {
+            "metric": metric, "baselines": {name: told(arm) for name, arm in cheap.items()},
+            "raw": {"test": told(fused)},
+        }  # fmt: skip
 
     def _against_best(self, fused: Arm, best: Arm, bootstrap: Bootstrap | None) -> dict[str, Any]:
         change = bootstrap.change(fused.scores, best.scores) if bootstrap else None

@@ -1,6 +1,7 @@
 """The verdict: does a modality help, beyond a shuffled placebo and beyond the calendar?"""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from plait.objectives.bootstrap import Bootstrap, Interval, RowScores
@@ -15,6 +16,8 @@ class Arm:
     seeds: int
     meaning: str
     parameters: int = 0
+    also: Mapping[str, Interval] = field(default_factory=dict)
+    """Numbers beside the error that are no sums over rows, where the task has such."""
 
     def to_json(self, bootstrap: Bootstrap | None) -> dict[str, Any]:
         """The arm's error with its interval, None without enough data."""
@@ -27,6 +30,7 @@ class Arm:
             "seeds": self.seeds,
             "parameters": self.parameters,
             "meaning": self.meaning,
+            **({"also": {name: _plain(found) for name, found in self.also.items()}} if self.also else {}),
         }
 
 
@@ -103,7 +107,9 @@ def _words(
     helps: bool,
     beyond: Interval | None,
 ) -> str:
-    words = f"{modality} {'helps' if helps else 'does not help'}: test error {percent(effect)} against the anchor alone"
+    several = " and " in modality
+    verb = ("help" if several else "helps") if helps else f"{'do' if several else 'does'} not help"
+    words = f"{modality} {verb}: test error {percent(effect)} against the anchor alone"
     words += f", {percent(against)} against shuffled {modality}; the placebo itself {percent(shuffled)}"
     if beyond is not None:
         further = "beyond the calendar" if helps and beyond.high < 0 else "not beyond the calendar"

@@ -3,7 +3,7 @@
 Acceptance after a training and the verdict of a comparison share it, so it stands below both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ Scores = dict[str, NDArray[np.float64]]
 """Per-row sums by name, `n` the known targets of each row among them. Shape: (n,) each."""
 Rivals = dict[str, dict[str, Scores]]
 """Per-row scores of the cheap rivals: by name, then by split."""
+
+Statistic = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+"""A number of rows by how often each is drawn. Shape: (draws, n) -> (draws,)."""
 
 DRAWS = 2000
 MIN_BLOCKS = 4
@@ -131,6 +134,15 @@ class Bootstrap:
     def error(self, arm: RowScores) -> Interval:
         """An arm's error."""
         return _interval(arm.mean(), self.means(arm).mean(axis=1))
+
+    def statistic(self, values: Sequence[float], of: Sequence[Statistic]) -> Interval:
+        """A number of an arm that is no mean over rows, averaged over seeds: its value with each seed, and what it is
+        by how often each row is drawn. Draws in which it is NaN are left out.
+        """
+        per_seed = np.stack([each(self._weight) for each in of], axis=1)
+        picked = np.minimum(self._seeds, len(of) - 1)
+        draws = np.take_along_axis(per_seed, picked, axis=1).mean(axis=1)
+        return _interval(float(np.mean(values)), draws[np.isfinite(draws)])
 
     def change(self, arm: RowScores, rival: RowScores) -> Interval:
         """Mean over seeds of (error - rival's error) / rival's error; negative is better."""

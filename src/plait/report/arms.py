@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plait.report.wording import (
+    RISING,
     Row,
     best_sentence,
     count,
@@ -136,7 +137,7 @@ def run_table(result: Row, metric: str, best: str | None) -> Row:
         return {
             "name": name, "meaning": meaning, "tag": "", "below": False, "strong": False, "weak": False,
             "mean": test.get(metric), "low": test.get(f"{metric}_low"), "high": test.get(f"{metric}_high"),
-            "more": [*(error(test.get(other)) for other in others), error(val)], **more,
+            "more": [*(_with_ends(test, other) for other in others), error(val)], **more,
         }  # fmt: skip
 
     rows = [row("this run", "the model that was kept", metrics["test"], metrics["val"].get(metric), strong=True)]
@@ -154,9 +155,20 @@ def run_table(result: Row, metric: str, best: str | None) -> Row:
         "title": "", "unit": result["unit"], "windows": result["windows"]["test"], "weak": "none",
         "row_name": row_name(result),
         "intervals": intervals(result) if any(row["low"] is not None for row in rows) else "",
-        "columns": [*(f"test {metric_name(other)}" for other in others), f"validation {metric_name(metric)}"],
+        "columns": [*(_column(other) for other in others), f"validation {metric_name(metric)}"],
+        "rising": any(other in RISING for other in others),
         "metric": metric_name(metric),
     }  # fmt: skip
+
+
+def _column(metric: str) -> str:
+    return f"test {metric_name(metric)}{' ↑' if metric in RISING else ''}"
+
+
+def _with_ends(scores: Row, name: str) -> str:
+    """A score, and on a second line its interval where it has one."""
+    low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
+    return error(scores.get(name)) + (f"\n{error(low)} to {error(high)}" if None not in (low, high) else "")
 
 
 def effects(found: Row, result: Row) -> list[Row]:

@@ -9,7 +9,7 @@ from plait.core.errors import FileError
 from plait.report.arms import Scale, change_axis
 from plait.report.figures import Line, time_figure
 from plait.report.finite import finite_json, read_as
-from plait.report.shading import Room, shaded_sample
+from plait.report.shading import Room, shade, shaded_sample
 from plait.report.taxa import counterfactual_table, taxa_figures
 from plait.report.wording import (
     SPLITS,
@@ -88,7 +88,8 @@ def explained(data: Row, room: Room, prefix: str) -> Row:
         "what": f"{split} {metric_name(str(data['metric']))}",
         "contributions": _contributions(data["contributions"], rows),
         "faithfulness": _faithfulness(faithfulness, answer) if faithfulness else None,
-        "time": _time(data["over_time"], prefix),
+        "between": _between(data["between"], data["contributions"]) if data.get("between") else None,
+        "time": _time(data["over_time"], prefix, rows),
         "samples": [shaded_sample(sample, room) for sample in data["samples"]],
         "taxa": taxa_figures(data.get("taxa")),
         "counterfactuals": counterfactual_table(data.get("counterfactuals") or []),
@@ -200,6 +201,43 @@ def _faithfulness(found: Row, answer: str) -> Row:
     }
 
 
+def _between(found: Row, contributions: Sequence[Row]) -> Row:
+    """Attention between modalities as a shaded matrix, and beside it what the error does without each."""
+    names, mean = [str(name) for name in found["names"]], found["mean"]
+    leans = {each["modality"]: each for each in contributions}
+    if any(len(each) != len(names) for each in (mean, *mean, found["received"], found["even"], found["tokens"])):
+        raise ValueError("the matrix does not fit its modalities")
+    return {
+        "names": names,
+        "tokens": [count(int(number)) for number in found["tokens"]],
+        "rows": [
+            {
+                "name": name,
+                "cells": [_cell(name, other, value) for other, value in zip(names, cells, strict=True)],
+            }
+            for name, cells in zip(names, mean, strict=True)
+        ],
+        "maps": len(found["maps"]),
+        "beside": [
+            {
+                "name": name, "received": share(received), "even": share(even),
+                **{how: _short(leans.get(name), how) for how in ("drop", "permute")},
+            }
+            for name, received, even in zip(names, found["received"], found["even"], strict=True)
+        ],
+    }  # fmt: skip
+
+
+def _cell(name: str, other: str, value: float) -> Row:
+    words = f"{value:.3f}"
+    return {"number": words, "level": shade(value, 1.0), "title": f"{name} looks at {other}: {words}"}
+
+
+def _short(found: Row | None, how: str) -> str:
+    """A change of the error; a dash for what can't be taken away."""
+    return "–" if found is None or found[how]["value"] is None else change(found[how]["value"])
+
+
 def _moves(one: str, other: str, found: Row, answer: str) -> str:
     if found["value"] is None:
         return f"{capital(one)} beside {other}: not enough data."
@@ -211,7 +249,7 @@ def _moves(one: str, other: str, found: Row, answer: str) -> str:
     return f"{words} (95\u00a0% interval {between(found)}){shown}."
 
 
-def _time(points: Sequence[Row], prefix: str) -> Row | None:
+def _time(points: Sequence[Row], prefix: str, rows: str) -> Row | None:
     """Gate and attention of each window in order of time, None where the operator has neither."""
     named = {"gate": "how far gates open", "attention": "attention that is not on null"}
     values = {name: [point[name] for point in points] for name in named}
@@ -221,6 +259,6 @@ def _time(points: Sequence[Row], prefix: str) -> Row | None:
         return None
     origins = [str(point["origin"]) for point in points]
     spans = " and ".join(f"{line.label} from {min(line.known):.3f} to {max(line.known):.3f}" for line in lines)
-    words = f"Line chart over {count(len(points))} windows, {date(origins[0])} to {date(origins[-1])}: {spans}."
+    words = f"Line chart over {count(len(points))} {rows}, {date(origins[0])} to {date(origins[-1])}: {spans}."
     figure: Markup = time_figure(origins, lines, f"{prefix}t", words)
     return {"figure": figure, "words": f"{capital(spans)}.", "points": count(len(points))}

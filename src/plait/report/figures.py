@@ -59,8 +59,12 @@ MANY = 60
 
 @dataclass
 class Curve:
-    """The history of a training: what each stage was, and the points of its losses over all epochs."""
+    """The history of a training: what each stage was, and the points of its losses over all epochs.
 
+    `sign` is -1 where a higher score is better: the file holds its negative.
+    """
+
+    sign: int = 1
     stages: list[dict[str, Any]] = field(default_factory=list)
     train: list[Point] = field(default_factory=list)
     val: list[Point] = field(default_factory=list)
@@ -79,12 +83,12 @@ class Curve:
             if value is not None:
                 self.train.append((here["end"], float(value)))
         if entry.get("val") is not None:
-            self.val.append((here["end"], float(entry["val"])))
+            self.val.append((here["end"], self.sign * float(entry["val"])))
 
     @property
     def best(self) -> Point | None:
-        """The first epoch of the lowest validation score, 0 the start."""
-        return min(self.val, key=lambda point: point[1]) if self.val else None
+        """The first epoch of the best validation score, 0 the start."""
+        return min(self.val, key=lambda point: self.sign * point[1]) if self.val else None
 
     @property
     def span(self) -> tuple[float, float] | None:
@@ -287,6 +291,24 @@ def scatter_figure(
             along, above, "o", color=COLOURS[colour], markersize=3.4, markeredgewidth=0, alpha=0.7, label="sample"
         )
         axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"{unit}, truth", ylabel=f"{unit}, prediction")
+        axes.grid(axis="x")
+        _finish(figure, axes)
+        return _svg(figure, prefix, words)
+
+
+def reliability_figure(groups: Sequence[tuple[float, float]], prefix: str, words: str) -> Markup:
+    """The observed share of each group over its mean predicted chance, and the line on which the two are the same."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    end = 1.06 * max(0.02, *(value for group in groups for value in group))
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(4.7, 4.4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot((0, end), (0, end), "--", color=COLOURS["muted"], linewidth=0.9, label="share = chance")
+        said, seen = zip(*groups, strict=True)
+        axes.plot(said, seen, "-o", color=COLOURS["forecast"], linewidth=1.3, markersize=4.5, label="group of bars")
+        axes.set(xlim=(0, end), ylim=(0, end), aspect="equal", xlabel="predicted chance", ylabel="observed share")
         axes.grid(axis="x")
         _finish(figure, axes)
         return _svg(figure, prefix, words)

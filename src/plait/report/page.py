@@ -14,10 +14,12 @@ from plait.report.explanation import explanations
 from plait.report.figures import Curve, forecast_figure, training_figure
 from plait.report.finite import finite, finite_json, read_as
 from plait.report.fusions import fusion_page
+from plait.report.moves import moves
 from plait.report.samples import predictions
 from plait.report.splits import split_table
 from plait.report.trainings import caveats, of_first_seed, trainings
 from plait.report.wording import (
+    RISING,
     Row,
     amount,
     capital,
@@ -36,7 +38,7 @@ from plait.report.wording import (
 
 BARE: Row = {
     "recipe": None, "caveats": [], "folds": 1, "row_name": "windows", "forecasts": None, "predictions": None,
-    "explained": [], "fading": None, "curves": [],
+    "moves": None, "explained": [], "fading": None, "curves": [],
 }  # fmt: skip
 """What a page has unless its folder holds more."""
 
@@ -147,6 +149,7 @@ def _run(folder: Path) -> Row:
         "tables": [run_table(result, metric, best)],
         "forecasts": _forecasts([folder], []),
         "predictions": predictions([folder], [], ("this run", "")),
+        "moves": moves(folder, result),
         "explained": explanations(folder),
         "fading": fading(folder),
         "curves": _curves({"this run": folder}, metric),
@@ -219,7 +222,8 @@ def _miss(actual: Sequence[float | None], forecast: Sequence[float | None]) -> f
 
 def _curves(runs: Mapping[str, Path], metric: str) -> list[Row]:
     """The training curves of some runs on one scale, without those that logged none."""
-    read = {name: _curve(run / "metrics.jsonl") for name, run in runs.items()}
+    by = {name: _chosen_by(run, metric) for name, run in runs.items()}
+    read = {name: _curve(run / "metrics.jsonl", -1 if by[name] in RISING else 1) for name, run in runs.items()}
     drawn = {name: curve for name, curve in read.items() if curve.train and curve.val}
     spans = [curve.span for curve in drawn.values() if curve.span]
     limits = (min(low for low, _ in spans), max(high for _, high in spans)) if spans else None
@@ -228,17 +232,23 @@ def _curves(runs: Mapping[str, Path], metric: str) -> list[Row]:
         assert curve.best is not None
         epoch, value = curve.best
         last = curve.stages[-1]["end"]
-        lowest = f"lowest validation {metric_name(metric)} {error(value)}"
-        words = f"Line chart of the training of {name}: {last} epochs, {lowest}."
+        best = f"{'highest' if by[name] in RISING else 'lowest'} validation {metric_name(by[name])}"
+        words = f"Line chart of the training of {name}: {last} epochs, {best} {error(value)}."
         made.append({
-            "name": name, "stages": curve.stages, "epoch": epoch, "value": value, "last": last,
-            "figure": training_figure(curve, limits, metric, f"t{number}", words),
+            "name": name, "stages": curve.stages, "epoch": epoch, "value": value, "last": last, "best": capital(best),
+            "figure": training_figure(curve, limits, by[name], f"t{number}", words),
         })  # fmt: skip
     return made
 
 
-def _curve(path: Path) -> Curve:
-    curve = Curve()
+def _chosen_by(run: Path, metric: str) -> str:
+    """By what validation chose the epochs of a run: its metric, unless it says otherwise."""
+    result = finite_json(run / "metrics.json", optional=True) or {}
+    return str(result.get("chosen_by") or metric)
+
+
+def _curve(path: Path, sign: int) -> Curve:
+    curve = Curve(sign)
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             entry = finite(json.loads(line))

@@ -8,6 +8,10 @@ Row = dict[str, Any]
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 NOT_KNOWN = "not enough data"
+METRICS = {"brier": "Brier score", "precision_at_half": "precision at recall 0.5", "size_mae": "size MAE"}
+"""The names of metrics that are no abbreviation and no plain words."""
+RISING = frozenset({"auc", "average_precision", "precision_at_half"})
+"""Metrics of which more is better."""
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -89,7 +93,7 @@ def date(text: str) -> str:
 
 def metric_name(name: str) -> str:
     """A metric as people write it: a short name is an abbreviation."""
-    return name.upper() if len(name) <= 4 else name.replace("_", " ")
+    return METRICS.get(name) or (name.upper() if len(name) <= 4 else name.replace("_", " "))
 
 
 def row_name(result: Row) -> str:

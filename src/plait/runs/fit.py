@@ -20,11 +20,12 @@ from plait.runs.assemble import (
     start,
 )
 from plait.runs.config import RunConfig
-from plait.runs.folder import check_data, config_text, write_splits, write_start
+from plait.runs.folder import check_data, config_text, epochs_of, write_splits, write_start
 from plait.runs.pretrained import settled, take, without_frozen
 from plait.runs.scores import SCORED, against_rivals, scored, summarise, write_scores
 from plait.runs.zero_shot import other_data, transferred
 from plait.training.checkpoint import read_folder, write_folder
+from plait.training.evaluate import evaluate
 from plait.training.loop import Trainer
 from plait.training.shards import Weights
 from plait.training.state import Trained, copy_weights
@@ -91,7 +92,8 @@ def warn(config: RunConfig, data: Any) -> None:
     if not data.schema.contexts and hasattr(config.model, "fusion") and config.model.fusion is None:
         say(f"there is no second modality to read: the model is of {data.schema.anchor} alone")
     of_model = config.model.notices(data.schema) if hasattr(config.model, "notices") else []
-    for words in [*data.notices(), *of_model]:
+    of_task = config.task.notices(config.data) if hasattr(config.task, "notices") else []
+    for words in [*data.notices(), *of_model, *of_task]:
         say(words)
 
 
@@ -144,6 +146,7 @@ def _finish(
     there: Any,
 ) -> dict[str, Any]:
     size = config.training.eval_batch_size
+    calibrate(model, task, data, size, accelerator)
     raw = scored(model, task, data, size, accelerator)
     raw_parameters = sum(p.numel() for p in model.parameters())
     final, kept, acceptance = raw, config, None
@@ -151,20 +154,17 @@ def _finish(
         acceptance = Acceptance(True, "kept without a question (accept: always)")
         if alone is not None:
             closed_config, anchor = closed(config, data.schema, alone, accelerator.device)
+            calibrate(anchor, task, data, size, accelerator)
             scores = scored(anchor, task, data, size, accelerator)
             acceptance = accept(raw["val"], scores["val"], task.score, data.units("val"))
             if not acceptance.accepted:
                 if accelerator.is_main_process:
                     save_model(folder, config, data, model, "raw")
                 final, kept, model = scores, closed_config, anchor
+    page: dict[str, Any] = {}
     if accelerator.is_main_process:
         write_scores(folder / "scores.safetensors", final, raw)
-        device = accelerator.device
-        table = task.table(data, model, "test", data.rows("test"), size, device)
-        write_file(folder / "predictions.csv", table.to_csv(index=False, float_format="%.7g").encode())
-        looked = getattr(model, "looked", None)
-        own = {} if looked is None else {"attention": looked(data, device)}
-        write_json(folder / "page.json", {**task.page(data, model, device), **own})
+        page = _write_answers(folder, task, data, model, size, accelerator.device)
         save_model(folder, kept, data, model)
     table, against = against_rivals(task, rivals, final["test"], data.units("test"))
     result = {
@@ -172,6 +172,7 @@ def _finish(
         "recipe": config.recipe,
         "seed": config.seed,
         "metric": task.metric,
+        "chosen_by": getattr(task, "chosen_by", task.metric),
         "unit": task.unit,
         "row_name": task.row_name,
         "drawn": data.units("test").drawn,
@@ -188,7 +189,28 @@ def _finish(
     }
     if there is not None:
         result["zero_shot"] = transferred(config, there, model, accelerator)
-    return {**result, "caveats": task.caveats(result)}
+    result["caveats"] = task.caveats(result)
+    if accelerator.is_main_process and hasattr(task, "files"):
+        for name, content in task.files(result, page, epochs_of(folder)).items():
+            write_file(folder / name, content)
+    return result
+
+
+def _write_answers(folder: Path, task: Any, data: Any, model: nn.Module, size: int, device: Any) -> dict[str, Any]:
+    """The predictions of the test rows, and what the report draws of them, which is returned."""
+    table = task.table(data, model, "test", data.rows("test"), size, device)
+    write_file(folder / "predictions.csv", table.to_csv(index=False, float_format="%.7g").encode())
+    looked = getattr(model, "looked", None)
+    own = {} if looked is None else {"attention": looked(data, device)}
+    page = {**task.page(data, model, device), **own}
+    write_json(folder / "page.json", page)
+    return page
+
+
+def calibrate(model: nn.Module, task: Any, data: Any, size: int, accelerator: Any) -> None:
+    """Let a task set what of a model is settled on validation rows after the training, if there is such a thing."""
+    if hasattr(task, "calibrate"):
+        task.calibrate(model, evaluate(model, task, data, "val", size, accelerator))
 
 
 def save_model(folder: Path, config: RunConfig, data: Any, model: nn.Module, name: str = "model") -> None:
@@ -225,13 +247,12 @@ def tell(result: dict[str, Any]) -> None:
     metric, test = result["metric"], result["metrics"]["test"]
     for words in result["caveats"]:
         say(words)
-    interval = f" [{test[f'{metric}_low']:.4f}, {test[f'{metric}_high']:.4f}]" if f"{metric}_low" in test else ""
-    others = [name for name in test if name.removesuffix("_low").removesuffix("_high") != metric]
-    also = "".join(f", {name} {test[name]:.4f}" for name in others)
-    say(f"test {metric} {test[metric]:.4f}{interval}{also} ({result['windows']['test']} {result['row_name']})")
+    names = [name for name in test if not name.endswith(("_low", "_high"))]
+    told = ", ".join(f"{name} {_with_interval(test, name)}" for name in names)
+    say(f"test {told} ({result['windows']['test']} {result['row_name']})")
     say(f"unit: {result['unit']}")
     for name, scores in result["baselines"].items():
-        shown = ", ".join(f"{each} {scores[each]:.4f}" for each in (metric, *others))
+        shown = ", ".join(f"{each} {scores[each]:.4f}" for each in names if each in scores)
         say(f"  {name:<22} {shown}")
     best = result["best_baseline"]
     span = f" [{best['low']:+.1%}, {best['high']:+.1%}]" if best["low"] is not None else ""
@@ -244,3 +265,8 @@ def tell(result: dict[str, Any]) -> None:
     if result["accepted"] is not None:
         say(f"{result['modality']} {'kept' if result['accepted'] else 'not kept'}: {result['acceptance']}")
     say(f"run: {result['run']}")
+
+
+def _with_interval(scores: dict[str, Any], name: str) -> str:
+    interval = f" [{scores[f'{name}_low']:.4f}, {scores[f'{name}_high']:.4f}]" if f"{name}_low" in scores else ""
+    return f"{scores[name]:.4f}{interval}"

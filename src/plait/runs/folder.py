@@ -112,6 +112,13 @@ def check_data(folder: Path, data: Any) -> None:
         )
 
 
+def epochs_of(folder: Path) -> list[dict[str, Any]]:
+    """What a training wrote of each of its epochs, in order; nothing where it had none."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [line for line in map(json.loads, lines) if line.get("event") == "epoch"]
+
+
 def read_json(path: Path) -> Any:
     """A JSON file of a run."""
     try:

@@ -61,6 +61,8 @@ class Recipe:
     """The name or file the config came from."""
     pretraining: dict[str, Any]
     """What a pretraining lays over `config`, and over each of the `sizes`; empty where there is none."""
+    seed_yaml: dict[str, Any]
+    """How the YAML of the design document is read: see `seed_yaml`; empty where it has none."""
 
     def for_pretraining(self) -> "Recipe":
         """The recipe of a pretraining; a config from a file stays as it is. Errors: ConfigError where there is none."""
@@ -97,7 +99,7 @@ def load_recipe(name: str) -> Recipe:
         data["anchor"], data.get("usual", {}),
         data["compare"].get("modality", ""), data["compare"]["arms"], data["compare"]["meanings"],
         data["compare"].get("given_by", ""),
-        data["compare"].get("folds", 0), name, data.get("pretrain", {}),
+        data["compare"].get("folds", 0), name, data.get("pretrain", {}), data.get("seed_yaml", {}),
     )  # fmt: skip
 
 
@@ -196,9 +198,12 @@ def names_of(raw: Mapping[str, Any], recipe: Recipe) -> Names:
 
 
 def needs(path: str, raw: Mapping[str, Any], last: str = "") -> list[str]:
-    """Which kinds have the field that these have not: `data.root needs --data.kind ett`; also by its last name."""
+    """Which kinds have the field that these have not: `data.root needs --data.kind ett`; also by its last name.
+
+    Another model is another recipe, and none is told.
+    """
     found: dict[tuple[str, str], list[str]] = {}
-    for part in [field for field in walk(RunConfig, raw) if field.path.endswith(".kind")]:
+    for part in [f for f in walk(RunConfig, raw) if f.path.endswith(".kind") and f.path != "model.kind"]:
         for kind in part.choices:
             trial = merge(raw, {})
             put(trial, part.path, kind)

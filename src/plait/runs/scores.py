@@ -20,12 +20,17 @@ def scored(model: nn.Module, task: Any, data: Any, size: int, accelerator: Any) 
 
 
 def summarise(task: Any, scores: Scores, units: Units) -> dict[str, Any]:
-    """The metrics of a split with the 95 % interval of the task's own metric over blocks or groups of rows."""
+    """The metrics of a split, with 95 % intervals over blocks or groups of rows: of the task's own metric, and of those
+    that it gives as `statistics`.
+    """
     out: dict[str, Any] = dict(task.metrics(scores))
-    if units.enough:
-        interval = Bootstrap(units, 1).error(RowScores(scores[task.score][None], scores["n"]))
-        out |= {f"{task.metric}_low": interval.low, f"{task.metric}_high": interval.high}
-    return out
+    if not units.enough:
+        return out
+    bootstrap = Bootstrap(units, 1)
+    found = {task.metric: bootstrap.error(RowScores(scores[task.score][None], scores["n"]))}
+    if hasattr(task, "statistics"):
+        found |= {name: bootstrap.statistic([out[name]], [of]) for name, of in task.statistics(scores).items()}
+    return out | {f"{name}_{end}": getattr(each, end) for name, each in found.items() for end in ("low", "high")}
 
 
 def against_rivals(

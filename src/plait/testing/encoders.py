@@ -40,7 +40,8 @@ def check_encoder(
     The class variable `modality` of the config names the stream of `schema` that is encoded; unset, the schema is
     `schema_of(config)`. `asv` are rows of a feature table: `values`, `mask`, `counts` (b, s); the encoder returns a
     token each, or one a sample. `metadata` are columns: `values` codes, `numbers`, `mask` (b, k). Any other anchor is
-    a series: `values` and `mask` (b, t, v), `marks` (b, t, k), `prior` (b, p, v), `season` (b,). Any other stream is
+    a series: `values` and `mask` (b, t, v), `marks` (b, t, k), `prior` (b, p, v), `season` (b,), and a token a
+    variate; of `candles` the encoder gives as many tokens as it likes. Any other stream is
     of vectors: `values` (b, m, e), `mask` and `age` (b, m), of which `schema.grouped` says how many are pooled into
     one. For other inputs give `fields(rows, generator)`, which returns them with a `mask`. A part with `fill` is
     filled with random tables after it is built.
@@ -76,9 +77,19 @@ def sample_schema() -> Schema:
     )  # fmt: skip
 
 
+def candle_schema() -> Schema:
+    """Windows of 11 bars with five channels, and two vectors a row beside them; two numbers to predict."""
+    streams = {"candles": 5, "topology": 17, "complexity": 3}
+    alone = {"topology": 1, "complexity": 1}
+    return Schema("candles", streams, tuple("abcde"), 11, seasons=1, stream_tokens=alone, outputs=2)
+
+
 def schema_of(config: Config) -> Schema:
     """The schema an encoder is checked with, by its modality."""
-    return sample_schema() if getattr(config, "modality", "") in ("asv", "metadata") else series_schema()
+    modality = getattr(config, "modality", "")
+    if modality in candle_schema().streams:
+        return candle_schema()
+    return sample_schema() if modality in ("asv", "metadata") else series_schema()
 
 
 class EncoderCase(Case):
@@ -226,7 +237,8 @@ def random_tables(schema: Schema, seed: int) -> Tensors:
 @law
 def shapes(case: EncoderCase) -> None:
     """Tokens (b, n, dim) with a bool mask (b, n): a variate is present if a step is, a vector, ASV or column if its
-    mask says so, a group of vectors that are pooled, or the one token of a sample, if one of them is.
+    mask says so; a group of vectors that are pooled, the one token of a sample, and those of candles, if one of them
+    is.
     """
     module, inputs = case.build(), case.sample()
     out = case.run(module, inputs)
@@ -236,8 +248,8 @@ def shapes(case: EncoderCase) -> None:
     require(list(x.shape) == expected and mask.dim() == 2, f"x {list(x.shape)} is not (b, n, dim) = {expected}")
     if case.fields is None:
         given = inputs["mask"].any(dim=1) if case.series else inputs["mask"].unflatten(1, (-1, case.group)).any(dim=-1)
-        if case.modality == "asv" and mask.shape[1] == 1:
-            given = given.any(dim=1, keepdim=True)
+        if case.modality == "candles" or (case.modality == "asv" and mask.shape[1] == 1):
+            given = given.any(dim=1, keepdim=True).expand_as(mask)
         require(torch.equal(mask, given), "the mask does not say which variates, vectors, ASVs or columns are present")
 
 

@@ -27,6 +27,7 @@ from plait.testing.case import (
 from plait.testing.encoders import (
     SAMPLES,
     Fields,
+    candle_schema,
     random_tables,
     sample_schema,
     series_fields,
@@ -85,7 +86,10 @@ def check_model(
 
 def schema_of(config: Config) -> Schema:
     """The schema a model is checked with, by the inputs it reads."""
-    return sample_schema() if "asv" in getattr(config, "reads", ()) else series_schema()
+    reads = getattr(config, "reads", ())
+    if "candles" in reads:
+        return candle_schema()
+    return sample_schema() if "asv" in reads else series_schema()
 
 
 class ModelCase(Case):
@@ -211,7 +215,7 @@ def bad_batch_is_refused(case: ModelCase) -> None:
         lacking = {key: tensor for key, tensor in inputs.items() if key != name}
         require(refuses(lacking, required), f"a batch without {name} passes")
     for name, tensor in inputs.items():
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() and tensor.numel():
             # Row 0 of a sample is present everywhere.
             spoilt = tensor.clone()
             spoilt[0].view(-1)[0] = float("nan")

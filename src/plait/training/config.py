@@ -46,6 +46,8 @@ class TrainingConfig(Config):
     """Peak rates, in place of lr, of the parameters that a glob names; they follow the same schedule."""
     weight_decay: float = Field(0.01, ge=0)
     """Weight decay of AdamW, on matrices only."""
+    weight_decay_of: dict[str, float] = {}
+    """Weight decays, in place of weight_decay, of the matrices that a glob names."""
     schedule: Literal["constant", "cosine", "one_cycle", "halving"] = "cosine"
     """Rate over a stage's steps: constant; half a cosine to 0; a rise from a 25th, then a cosine; halved each epoch."""
     warmup: float = Field(0.0, ge=0, lt=1)
@@ -63,6 +65,8 @@ class TrainingConfig(Config):
     """Share of train rows in which a context modality is hidden whole: one rate, or {name: rate}; never the anchor."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision."""
+    compile: bool = False
+    """Compile the passes of training (torch.compile): a minute or more before the first step, for a GPU."""
     data_parallel: bool = False
     """One process shares each batch out over all GPUs (torch's DataParallel, for compatibility)."""
     distributed: bool = False

@@ -93,6 +93,8 @@ class Trainer:
         self.model, self.live = self.parallel.wrap(self.bare)
         self.gated = True
         self.in_force = {} if self.parallel.mode == ONE else self.parallel.record(self.model)
+        if self.config.compile:
+            self.model = cast(nn.Module, torch.compile(self.model))
         self.optimizer = self.accelerator.prepare(build_optimizer(self.live, stage, self.config))
         if restored is not None:
             load_optimizer(getattr(self.optimizer, "optimizer", self.optimizer), restored.get("optimizer", {}))

@@ -34,24 +34,30 @@ def select(model: nn.Module, stage: StageConfig) -> int:
 def build_optimizer(model: nn.Module, stage: StageConfig, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW over the parameters that learn; weight decay on matrices, none on biases, norms and single vectors.
 
-    Each group has the `factor` of its peak rate to the stage's. Errors: ConfigError for a glob of `lr_of` that matches
-    nothing.
+    Each group has the `factor` of its peak rate to the stage's. Errors: ConfigError for a glob of `lr_of` or of
+    `weight_decay_of` that matches nothing.
     """
-    decay = config.weight_decay if stage.weight_decay is None else stage.weight_decay
+    usual = config.weight_decay if stage.weight_decay is None else stage.weight_decay
     peak = stage.lr or config.lr
     names = [name for name, _ in model.named_parameters()]
-    for glob in config.lr_of:
-        if not any(fnmatchcase(name, glob) for name in names):
-            raise ConfigError(f"the glob {glob!r} matches no parameter", where="training.lr_of")
+    for field in ("lr_of", "weight_decay_of"):
+        for glob in getattr(config, field):
+            if not any(fnmatchcase(name, glob) for name in names):
+                raise ConfigError(f"the glob {glob!r} matches no parameter", where=f"training.{field}")
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rate = next((rate for glob, rate in config.lr_of.items() if fnmatchcase(name, glob)), peak)
+            rate, decay = _named(config.lr_of, name, peak), _named(config.weight_decay_of, name, usual)
             groups.setdefault((rate / peak, decay if parameter.dim() == 2 else 0.0), []).append(parameter)
     ordered = sorted(groups.items(), key=lambda group: (group[0][0], -group[0][1]))
     made = [{"params": held, "weight_decay": own, "factor": factor} for (factor, own), held in ordered]
     # Fused: one kernel a group. A loop over small parameters costs a sixth of a step here.
     return torch.optim.AdamW(made, lr=peak, fused=True)
+
+
+def _named(values: dict[str, float], name: str, usual: float) -> float:
+    """The value of the first glob that a parameter's name matches."""
+    return next((value for glob, value in values.items() if fnmatchcase(name, glob)), usual)
 
 
 def learning_rate(step: int, steps: int, per_epoch: int, stage: StageConfig, config: TrainingConfig) -> float:

@@ -1,5 +1,6 @@
 """One batch as a model saw it, with what it noted and what it says without noting."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,8 @@ class Lens:
     split: str
     device: Any
     places: int = 0
+    said: Callable[[Output], Tensor] | None = None
+    """What a task reads of an output as its answer, in numbers that compare; unset: `answer` decides."""
 
     @property
     def schema(self) -> Schema:
@@ -69,6 +72,8 @@ class Lens:
 
     def answer(self, output: Output) -> Tensor:
         """What a model says, in numbers that compare: the point, or the probability of each class."""
+        if self.said is not None:
+            return self.said(output)
         point = output.prediction.point
         return point.softmax(dim=-1) if self.classes else point
 

@@ -1,5 +1,6 @@
 """One explanation of a run's model over a split: maps on disk, checks, faithfulness, contributions, samples, taxa."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from plait.core import signals
 from plait.core.console import Progress
 from plait.core.errors import ConfigError, DataError, NumericsError
 from plait.core.files import write_json
+from plait.core.kinds import config_class
 from plait.evaluation.explain.board import Gates, write_board
 from plait.evaluation.explain.checks import Checks
 from plait.evaluation.explain.contribution import Contributions
@@ -20,6 +22,7 @@ from plait.evaluation.explain.faithfulness import Faithfulness
 from plait.evaluation.explain.folder import whole_folder
 from plait.evaluation.explain.look import Lens
 from plait.evaluation.explain.maps import MapFiles, fitting_rows
+from plait.evaluation.explain.modalities import Modalities
 from plait.evaluation.explain.streams import has_modality
 from plait.evaluation.explain.taxa import Taxa
 from plait.evaluation.explain.texts import TEXT, text_samples
@@ -41,7 +44,8 @@ def explain(run: Run, split: str, folder: Path) -> dict[str, Any]:
     everything is written, names the checks that failed.
     """
     refuse_one_stream(run)
-    lens = Lens(run.model, run.data, split, next(run.model.parameters()).device)
+    device, said = next(run.model.parameters()).device, getattr(run.task, "answer", None)
+    lens = Lens(run.model, run.data, split, device, said=said)
     fusion, rows = run.config.model.fusion.kind, len(run.data.rows(split))
     about = {
         "run": str(run.folder), "recipe": run.config.recipe, "split": split, "windows": rows,
@@ -84,7 +88,7 @@ def explained(
     rows, words = np.asarray(lens.data.rows(lens.split), dtype=np.int64), Words.of(task)
     if not len(rows):
         raise DataError(f"has no {words.row}", where=f"the {lens.split} split", fix="choose another split")
-    present, places = _survey(lens, rows, size)
+    present, places = _survey(lens, rows, size, _removable(lens, fusion))
     of_samples, anchor = bool(lens.schema.features), lens.schema.anchor
     lens = replace(lens, places=places if of_samples else 0)
     size, count = fitting_rows(lens.look(rows[:1]), size), len(rows)
@@ -94,15 +98,18 @@ def explained(
     faithfulness = Faithfulness(lens, seed, count, words)
     contributions = Contributions(lens, task, present, seed, count)
     taxa, asked = (Taxa(lens), Counterfactuals(lens, count)) if of_samples else (None, None)
-    parts = [maps, checks, timeline, faithfulness, contributions, taxa, asked, gates]
+    modalities = Modalities(lens.schema)
+    parts = [maps, checks, timeline, faithfulness, contributions, taxa, asked, gates, modalities]
     _every(lens, rows, size, [part for part in parts if part is not None], words)
     maps.close(lens.split)
     faithful, unknown = faithfulness.result(estimate, fusion)
     text = getattr(lens.data, "text", None) is not None
     some = evenly(np.flatnonzero(present[TEXT]), SAMPLES) if text else rows[:0]
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {} if words == Words() else {"row_name": words.rows}
+    if between := modalities.result():
+        more["between"] = between
     if taxa is not None and asked is not None:
-        more = {"row_name": words.rows, "taxa": taxa.result(), "counterfactuals": asked.result(estimate)}
+        more |= {"taxa": taxa.result(), "counterfactuals": asked.result(estimate)}
     return {
         "metric": task.metric, "unit": task.unit, "maps": maps.about(),
         "checks": checks.to_json(), "agreement": checks.agreement(),
@@ -127,9 +134,23 @@ def _every(lens: Lens, rows: NDArray[np.int64], size: int, parts: list[Any], wor
         progress.close()
 
 
-def _survey(lens: Lens, rows: NDArray[np.int64], size: int) -> tuple[dict[str, NDArray[np.bool_]], int]:
-    """Which rows have each modality beside the anchor, and the most places of the anchor. Shape: (n,) bool each."""
-    found: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in lens.schema.contexts}
+def _removable(lens: Lens, fusion: str) -> tuple[str, ...]:
+    """The modalities that can be taken from a model: those beside the anchor, and where all are alike the anchor too.
+
+    A forecast stands on the scale of the anchor's window and a sample on its features, so these keep theirs.
+    """
+    schema = lens.schema
+    if schema.horizon or schema.features or schema.anchor not in lens.model.required:
+        return schema.contexts
+    anchored = getattr(config_class("fusion", fusion), "anchored", True)
+    return schema.contexts if anchored else (schema.anchor, *schema.contexts)
+
+
+def _survey(
+    lens: Lens, rows: NDArray[np.int64], size: int, modalities: Iterable[str]
+) -> tuple[dict[str, NDArray[np.bool_]], int]:
+    """Which rows have each of some modalities, and the most places of the anchor. Shape: (n,) bool each."""
+    found: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in modalities}
     places = 0
     for start in range(0, len(rows), size):
         signals.check(SAFE)

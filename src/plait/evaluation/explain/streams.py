@@ -28,12 +28,15 @@ def present_tokens(inputs: Inputs, schema: Schema, stream: str) -> Tensor | None
 def places_of(inputs: Inputs, schema: Schema, stream: str, places: int) -> Tensor | None:
     """Which tokens of a stream are present where an operator saw so many of them; None where the inputs have no mask.
 
-    Of samples the anchor may be one vector a row, pooled from its tokens: it is present where one of them is.
-    Shape: (b, m), or (b, 1) of a pooled anchor.
+    Of samples the anchor may be one vector a row, pooled from its tokens; where nothing is forecast an encoder may make
+    tokens of its own from a whole window. They are present where any part of it is.
+    Shape: (b, m), or (b, places) of an anchor that its encoder put together.
     """
     mask = present_tokens(inputs, schema, stream)
-    pooled = mask is not None and schema.features and stream == schema.anchor and places == 1
-    return mask.any(dim=1, keepdim=True) if pooled and mask is not None else mask
+    if mask is None or stream != schema.anchor or mask.shape[1] == places:
+        return mask
+    joined = places == 1 if schema.features else places > 0 and not schema.horizon
+    return mask.any(dim=1, keepdim=True).expand(-1, places) if joined else mask
 
 
 def without_tokens(batch: Batch, schema: Schema, stream: str, removed: Tensor) -> Batch:
