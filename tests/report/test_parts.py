@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from plait.report.arms import Scale
+from plait.report.arms import Scale, arm_table
 from plait.report.figures import Curve
 from plait.report.finite import finite
 from plait.report.samples import Confusion
 from plait.report.splits import split_table
 from plait.report.trainings import of_first_seed, trainings
-from plait.report.wording import change, date, error, metric_name
+from plait.report.wording import change, date, error, headline, metric_name
 
 
 def test_a_curve_counts_its_epochs_over_stages() -> None:
@@ -105,3 +105,31 @@ def test_trainings_are_found_by_arm_seed_and_fold(tmp_path: Path) -> None:
 )
 def test_metrics_are_named_for_people(name: str, words: str) -> None:
     assert metric_name(name) == words
+
+
+def test_numbers_beside_the_error_of_arms_have_columns_of_their_own() -> None:
+    found = {"auc": {"value": 0.7, "low": 0.6, "high": 0.8}}
+    arms = [
+        {"name": "anchor", "mean": 0.2, "low": 0.1, "high": 0.3, "seeds": 3, "parameters": 7, "also": found},
+        {"name": "rival", "mean": 0.3, "low": None, "high": None, "seeds": 1},
+    ]
+    result = {
+        "arms": arms, "unit": "u", "windows": 11, "row_name": "bars", "metric": "brier", "seeds": [0], "folds": 1,
+        "best_baseline": {"name": "rival"}, "drawn": "blocks", "lacking": "",
+    }  # fmt: skip
+    table = arm_table("All arms", result)
+    assert table["columns"] == ["test AUC ↑", "seeds", "parameters"]
+    assert table["rising"]
+    assert [row["more"] for row in table["rows"]] == [["0.7000\n0.6000 to 0.8000", "3", "7"], ["–", "1", "–"]]
+    without = arm_table("All arms", {**result, "arms": [{**arm, "also": {}} for arm in arms]})
+    assert without["columns"] == ["seeds", "parameters"]
+    assert not without["rising"]
+
+
+@pytest.mark.parametrize("modality, helps, words", [
+    ("text", False, "Text does not help."), ("text", True, "Text helps."),
+    ("topology and complexity", False, "Topology and complexity do not help."),
+    ("topology and complexity", True, "Topology and complexity help."),
+])  # fmt: skip
+def test_two_modalities_help_in_the_plural(modality: str, helps: bool, words: str) -> None:
+    assert headline({"modality": modality, "helps": helps, "beyond_calendar": None}) == words

@@ -75,7 +75,8 @@ def arm_table(title: str, result: Row) -> Row:
     return scaled(rows, arms.get("anchor", {}).get("mean")) | {
         "title": title, "unit": result["unit"], "windows": result["windows"], "row_name": row_name(result),
         "intervals": intervals(result, ", crossed with seeds"),
-        "columns": ["seeds", "parameters"], "metric": metric_name(result["metric"]),
+        "columns": [*map(_column, _beside(result)), "seeds", "parameters"],
+        "rising": any(name in RISING for name in _beside(result)), "metric": metric_name(result["metric"]),
         "weak": "none" if not weak else "all" if weak == len(rows) else "some",
     }  # fmt: skip
 
@@ -95,8 +96,21 @@ def _arm_row(arm: Row, result: Row, below: Row | None = None) -> Row:
         "name": name.removeprefix(COLUMN), "meaning": meaning, "tag": "" if below else tag,
         "below": below is not None, "strong": name == "fused",
         "mean": arm["mean"], "low": arm.get("low"), "high": arm.get("high"), "weak": bool(arm.get("weak")),
-        "more": [f"{arm['seeds']}", count(parameters) if parameters else "–"],
+        "more": [
+            *(_with_ends(_ends(arm.get("also", {}).get(other)), "value") for other in _beside(result)),
+            f"{arm['seeds']}", count(parameters) if parameters else "–",
+        ],
     }  # fmt: skip
+
+
+def _beside(result: Row) -> list[str]:
+    """The numbers that the arms of a comparison have beside their error."""
+    return list(dict.fromkeys(name for arm in result["arms"] for name in arm.get("also", {})))
+
+
+def _ends(found: Row | None) -> Row:
+    found = found or {}
+    return {"value": found.get("value"), "value_low": found.get("low"), "value_high": found.get("high")}
 
 
 def _rival_tag(name: str, best: str | None) -> str:

@@ -136,11 +136,12 @@ def not_kept(modality: str, rejected: int, folds: int, made: str) -> str:
 def headline(found: Row) -> str:
     """The verdict in a few words."""
     name = capital(found["modality"])
+    helps, does = ("help", "do") if " and " in found["modality"] else ("helps", "does")
     if found["helps"] is None:
-        return f"Not enough data to say whether {found['modality']} helps."
+        return f"Not enough data to say whether {found['modality']} {helps}."
     if not found["helps"]:
-        return f"{name} does not help."
-    return f"{name} helps, but not beyond the calendar." if found["beyond_calendar"] is False else f"{name} helps."
+        return f"{name} {does} not help."
+    return f"{name} {helps}, but not beyond the calendar." if found["beyond_calendar"] is False else f"{name} {helps}."
 
 
 def capital(text: str) -> str:
