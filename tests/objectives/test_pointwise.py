@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 
-from plait.objectives.pointwise import masked_loss, row_errors
+from plait.objectives.pointwise import LossName, masked_loss, row_errors
 
 POINT = torch.tensor([[[1.0], [2.0]], [[0.0], [4.0]]])
 TARGET = torch.tensor([[[0.0], [float("nan")]], [[3.0], [4.5]]])
@@ -36,3 +37,16 @@ def test_half_precision_sums_are_float32() -> None:
     value, _ = masked_loss(torch.ones(7, 400, 1, dtype=torch.bfloat16), torch.zeros(7, 400, 1), known, "mse")
     assert value.dtype == torch.float32
     assert float(value) == 2800.0
+
+
+@pytest.mark.parametrize(
+    "name, loss", [("l1", "mae"), ("l2", "mse"), ("smooth_l1", "huber"), ("mae", "mae"), ("huber", "huber")]
+)
+def test_losses_are_taken_by_the_names_of_other_toolkits(name: str, loss: str) -> None:
+    assert TypeAdapter(LossName).validate_python(name) == loss
+
+
+@pytest.mark.parametrize("name", ["l3", ["l1"], None])
+def test_what_is_no_loss_is_refused(name: object) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(LossName).validate_python(name)

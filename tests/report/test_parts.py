@@ -120,7 +120,7 @@ def test_numbers_beside_the_error_of_arms_have_columns_of_their_own() -> None:
     table = arm_table("All arms", result)
     assert table["columns"] == ["test AUC ↑", "seeds", "parameters"]
     assert table["rising"]
-    assert [row["more"] for row in table["rows"]] == [["0.7000\n0.6000 to 0.8000", "3", "7"], ["–", "1", "–"]]
+    assert [row["more"] for row in table["rows"]] == [["0.7000\n0.6000 to 0.8000", "3", "7"], ["not known", "1", "–"]]
     without = arm_table("All arms", {**result, "arms": [{**arm, "also": {}} for arm in arms]})
     assert without["columns"] == ["seeds", "parameters"]
     assert not without["rising"]

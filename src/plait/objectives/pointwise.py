@@ -1,12 +1,21 @@
 """Pointwise losses of a forecast as (sum, weight) over the targets that are known."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import BeforeValidator
 from torch import Tensor
 
-LossName = Literal["mse", "mae", "huber"]
+OTHER_NAMES = {"l2": "mse", "l1": "mae", "smooth_l1": "huber"}
+"""What torch and other toolkits call these losses."""
+
+
+def _usual(name: object) -> object:
+    return OTHER_NAMES.get(name, name) if isinstance(name, str) else name
+
+
+LossName = Annotated[Literal["mse", "mae", "huber"], BeforeValidator(_usual)]
 
 
 def pointwise(point: Tensor, y: Tensor, mask: Tensor, kind: LossName) -> Tensor:

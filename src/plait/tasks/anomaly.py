@@ -33,7 +33,7 @@ class AnomalyTaskConfig(Config):
 
     kind: Literal["anomaly"] = "anomaly"
     loss: LossName = "mse"
-    """mse, mae or huber, over hidden steps, in standardised units."""
+    """mse, mae or huber (or l2, l1, smooth_l1), over hidden steps, in standardised units."""
     weight: float = Field(1.0, gt=0)
     """What that loss counts beside a model's own losses."""
     block: int = Field(8, ge=1)

@@ -21,7 +21,7 @@ class ForecastTaskConfig(Config):
 
     kind: Literal["forecast"] = "forecast"
     loss: LossName = "mse"
-    """mse, mae or huber, over known targets, in standardised units."""
+    """mse, mae or huber (or l2, l1, smooth_l1), over known targets, in standardised units."""
     weight: float = Field(1.0, gt=0)
     """What that loss counts beside a model's own losses."""
 

@@ -31,7 +31,7 @@ class ImputationTaskConfig(Config):
 
     kind: Literal["imputation"] = "imputation"
     loss: LossName = "mse"
-    """mse, mae or huber, over hidden cells, in standardised units."""
+    """mse, mae or huber (or l2, l1, smooth_l1), over hidden cells, in standardised units."""
     weight: float = Field(1.0, gt=0)
     """What that loss counts beside a model's own losses."""
     mask_rate: float = Field(0.25, gt=0, lt=1)
