@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -147,6 +148,7 @@ def test_new_bars_are_asked_for_the_last_one(data: CandleData) -> None:
         ({"purge": 9}, ConfigError, "a label reads 10 bars ahead"),
         ({"labels": "columns"}, DataError, "no columns Trigger and Max_Pct"),
         ({"embargo": 2000}, DataError, "no bar is left"),
+        ({"fold": 2}, ConfigError, "fold 2 is asked for, and no folds"),
     ],
 )
 def test_what_can_not_be_is_refused(
@@ -176,3 +178,27 @@ def test_the_labels_of_the_published_file_are_the_computed_ones(shared: Path, tm
     )
     (finding,) = (each for each in other.findings if "labels" in each.what)
     assert finding.count == 3
+
+
+def test_blocks_of_the_bootstrap_are_no_shorter_than_what_neighbouring_labels_share(folder: Path) -> None:
+    assert small_data(folder).units("test").block == 20
+    assert small_data(folder, lookback=31).units("test").block == 31
+
+
+def test_new_bars_bring_no_labels_wherever_those_of_the_run_came_from(folder: Path, data: CandleData) -> None:
+    config = data.config.model_copy(update={"labels": "columns"})
+    ahead = CandleData(data.table, config, 0, data.fitted, ahead=True)
+    assert not ahead.batch("ahead", ahead.asked()).targets["mask"].any()
+
+
+def test_bars_without_volume_have_the_channels_of_prices_and_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    frame = pd.read_csv(candle_file(path), dtype=str).drop(columns=["volume", "buy_volume", "sell_volume"])
+    frame.to_csv(path, index=False)
+    config = CandlesConfig(path=str(path), cache=str(tmp_path / "cache"), **SMALL)
+    data = config.build(config.read())
+    assert data.names == ("open", "high", "low", "close")
+    assert "3 columns are not there, so fewer channels can be built: volume, buy_volume, sell_volume" in data.notices()
+    assert np.isfinite(data.numbers[672:]).all()
+    with pytest.raises(DataError, match="the widest that can be built is 4"):
+        CandleData(data.table, config.model_copy(update={"channels": 14}))

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
 
-from plait.core.errors import ConfigError
 from plait.core.schema import Schema
 from plait.core.tokens import Batch
 from plait.fusion.add import AddConfig
@@ -89,14 +89,15 @@ def test_a_closed_fusion_stays_closed_at_the_start() -> None:
     assert torch.equal(fused(batch()).prediction.point, alone(batch()).prediction.point)
 
 
-def test_the_temperature_divides_the_logit_alone() -> None:
+def test_shift_and_temperature_change_the_logit_alone() -> None:
     model = MarketConfig().build(SCHEMA).eval()
     before = model(batch()).prediction.point
     model.temperature.fill_(2.0)
+    model.shift.fill_(0.7)
     after = model(batch()).prediction.point
-    torch.testing.assert_close(after[:, 0], before[:, 0] / 2)
+    torch.testing.assert_close(after[:, 0], (before[:, 0] - 0.7) / 2)
     assert torch.equal(after[:, 1], before[:, 1])
-    assert "temperature" in model.state_dict()
+    assert {"shift", "temperature"} <= set(model.state_dict())
 
 
 @pytest.mark.parametrize("left_out", ["candles", "topology", "complexity"])
@@ -111,10 +112,18 @@ def test_a_view_that_is_left_out_is_not_read(left_out: str) -> None:
     assert torch.equal(model(whole).prediction.point, model(changed).prediction.point)
 
 
-def test_one_view_is_fused_with_nothing() -> None:
-    assert MarketConfig(without=["topology", "complexity"]).resolve(SCHEMA).fusion.kind == "none"
-    with pytest.raises(ConfigError, match="one stream"):
-        MarketConfig(without=["topology", "complexity"], fusion=TokenTransformerConfig()).resolve(SCHEMA)
+@pytest.mark.parametrize("view", ["candles", "topology", "complexity"])
+@pytest.mark.parametrize("fusion", [None, TokenTransformerConfig()])
+def test_one_view_is_that_view_fused_with_nothing(view: str, fusion: Any) -> None:
+    others = [name for name in ("candles", "topology", "complexity") if name != view]
+    config = MarketConfig(without=others, fusion=fusion).resolve(SCHEMA)
+    assert config.fusion.kind == "none"
+    assert config.reads == {view}
+    # What a run writes down is read again.
+    again = MarketConfig.model_validate(config.model_dump(mode="json"))
+    assert again.reads == {view}
+    assert list(again.build(SCHEMA).legs) == [view]
+    assert config.alone().reads == {"candles"}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +131,7 @@ def test_one_view_is_fused_with_nothing() -> None:
     [
         ({"without": ["candles", "topology", "complexity"]}, "nothing is left"),
         ({"without": ["candles"], "fusion": AddConfig()}, "can't be left out"),
+        ({"without": ["candles"], "fusion": NoneConfig()}, "can't be left out"),
         ({"topology": {"kind": "vector", "modality": "complexity"}}, "encodes complexity, not topology"),
     ],
 )

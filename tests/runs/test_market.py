@@ -114,3 +114,20 @@ def test_a_comparison_walks_forward_and_ranks_all_folds_together(folder: Path) -
     assert found["value"] == pytest.approx(np.mean(ranks))
     assert found["low"] < found["value"] < found["high"]
     assert arms["base_rate"]["also"]["auc"]["value"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_model_without_candles_is_kept_without_a_question(folder: Path) -> None:
+    (folder / "without").mkdir()
+    result = fit(config_of(folder, epochs=1, **{"model.without": ["candles"]}), folder / "without")
+    assert result["accepted"] is True
+    assert "candles are left out" in result["acceptance"]
+    kept = load_run(folder / "without")
+    assert kept.config.model.reads == {"topology", "complexity"}
+    assert result["modality"] == "topology and complexity"
+
+
+def test_a_comparison_takes_the_folds_of_the_fields(folder: Path) -> None:
+    plan = Plan.of_recipe(load_recipe("market"), config_of(folder, **{"data.folds": 3}), (0,))
+    assert plan.folds == 3
+    assert plan.in_fold(2).data.folds == 3
+    assert Plan.of_recipe(load_recipe("market"), config_of(folder), (0,)).folds == 5

@@ -34,6 +34,7 @@ def place(shared: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_seeds_command_runs(shared: Path, place: Path) -> None:
     tokens = COMMAND.format(root=shared / "data" / "ett").split()

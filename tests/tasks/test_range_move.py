@@ -1,6 +1,8 @@
 """The task of moves: losses, scores, calibration, tables."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,20 +108,45 @@ def test_ranks_have_intervals_by_the_same_draws_as_the_error(data: CandleData) -
     assert found["auc_low"] < found["auc"] < found["auc_high"]
 
 
-def test_calibration_finds_the_temperature_that_was_put_in(data: CandleData) -> None:
+def chances(shift: float, temperature: float) -> tuple[dict[str, np.ndarray], Any]:
+    """Rows whose true chances are known, and logits that are off by a shift and a factor."""
     rng = np.random.default_rng(0)
-    logit = rng.standard_normal(40_001) * 2
+    logit = rng.standard_normal(40_001) * 2 - 2
     event = rng.random(len(logit)) < 1 / (1 + np.exp(-logit))
-    scores = {"logit": logit * 3, "event": event.astype(float), "n": np.ones(len(logit))}
-    model = MarketConfig().build(data.schema)
-    RangeMoveTaskConfig().build(data).calibrate(model, scores)
+    return {"logit": logit * temperature + shift, "event": event.astype(float), "n": np.ones(len(logit))}, logit
+
+
+def test_calibration_finds_the_temperature_that_was_put_in(data: CandleData) -> None:
+    task, model = RangeMoveTaskConfig().build(data), MarketConfig().build(data.schema)
+    scores, true = chances(0.0, 3.0)
+    task.calibrate(model, scores)
     assert float(model.temperature) == pytest.approx(3.0, rel=0.03)
+    assert float(model.shift) == 0
     # What is calibrated asks for nothing more.
-    RangeMoveTaskConfig().build(data).calibrate(model, {**scores, "logit": logit * 3 / float(model.temperature)})
+    task.calibrate(model, {**scores, "logit": scores["logit"] / float(model.temperature)})
     assert float(model.temperature) == pytest.approx(3.0, rel=0.03)
-    model.temperature.fill_(1.0)
-    RangeMoveTaskConfig(calibrate=False).build(data).calibrate(model, scores)
-    assert float(model.temperature) == 1
+    untouched = MarketConfig().build(data.schema)
+    RangeMoveTaskConfig(calibrate=False).build(data).calibrate(untouched, scores)
+    assert float(untouched.temperature) == 1
+
+
+@pytest.mark.parametrize("alpha, balanced", [(None, True), (0.25, False), (0.8, True)])
+def test_what_weighing_rare_moves_adds_is_taken_away(
+    tmp_path: Path, data: CandleData, alpha: float | None, balanced: bool
+) -> None:
+    own = small_data(tmp_path, sampling="balanced") if balanced else data
+    share = own.labels.trigger[own.rows_of["train"]].mean()
+    shift = np.log((1 - share) / share) * balanced + (np.log(alpha / (1 - alpha)) if alpha else 0.0)
+    task, model = RangeMoveTaskConfig(alpha=alpha).build(own), MarketConfig().build(own.schema)
+    scores, true = chances(shift, 1.0)
+    task.calibrate(model, scores)
+    assert float(model.shift) == pytest.approx(shift, rel=1e-5)
+    assert float(model.temperature) == pytest.approx(1.0, rel=0.03)
+    mended = (scores["logit"] - float(model.shift)) / float(model.temperature)
+    assert np.mean(1 / (1 + np.exp(-mended))) == pytest.approx(scores["event"].mean(), abs=0.01)
+    # And again, from the scores of the model as it is now.
+    task.calibrate(model, {**scores, "logit": mended})
+    assert float(model.shift) == pytest.approx(shift, rel=1e-5)
 
 
 class Chances(torch.nn.Module):
@@ -161,8 +188,11 @@ def test_rivals_are_scored_on_the_same_rows_as_a_model(data: CandleData) -> None
     assert task.metrics(found["base_rate"]["test"])["brier"] == pytest.approx(((share - event) ** 2).mean())
 
 
-@pytest.mark.parametrize("own, told", [(0.71, True), (0.75, True), (0.76, False)])
-def test_a_model_that_does_not_beat_the_last_bar_is_flagged(data: CandleData, own: float, told: bool) -> None:
+@pytest.mark.parametrize("own, told", [(0.71, 2), (0.75, 2), (0.76, 1), (0.8, 1), (0.81, 0)])
+def test_a_model_that_does_not_beat_the_last_bar_or_a_linear_one_is_flagged(
+    data: CandleData, own: float, told: int
+) -> None:
     task = RangeMoveTaskConfig().build(data)
-    result = {"metrics": {"test": {"auc": own}}, "baselines": {"last_bar_range": {"auc": 0.75}}}
-    assert bool(task.caveats(result)) == told
+    baselines = {"last_bar_range": {"auc": 0.75}, "logistic_numbers": {"auc": 0.8}}
+    for kept in ("metrics", "raw"):
+        assert len(task.caveats({kept: {"test": {"auc": own}}, "baselines": baselines})) == told

@@ -7,13 +7,12 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from plait.core.schema import SPLITS
+from plait.core.schema import SCORED, SPLITS
 from plait.features.seasonal_prior import FloatArray, IntArray
 
 Chances = dict[str, FloatArray]
 """The chance of a move that a rival gives each row of the splits "val" and "test"."""
 
-ASKED = ("val", "test")
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse penalties of a linear model; validation chooses."""
 ROUNDS = 300
@@ -41,7 +40,7 @@ class MovePanel:
 def base_rate(panel: MovePanel) -> Chances:
     """The share of train rows with a move."""
     share = panel.moves[panel.rows["train"]].mean()
-    return {split: np.full(len(panel.rows[split]), share) for split in ASKED}
+    return {split: np.full(len(panel.rows[split]), share) for split in SCORED}
 
 
 def last_bar_range(panel: MovePanel) -> Chances:
@@ -78,7 +77,7 @@ def gradient_boosting(panel: MovePanel) -> Chances:
     model.fit(x[train], moves[train])
     losses = [_log_loss(chances[:, 1], moves[val]) for chances in model.staged_predict_proba(x[val])]
     rounds = int(np.argmin(losses))
-    kept = {split: islice(model.staged_predict_proba(x[panel.rows[split]]), rounds, None) for split in ASKED}
+    kept = {split: islice(model.staged_predict_proba(x[panel.rows[split]]), rounds, None) for split in SCORED}
     return {split: next(stages)[:, 1] for split, stages in kept.items()}
 
 
@@ -93,7 +92,7 @@ def _logistic(panel: MovePanel, x: FloatArray) -> Chances:
     found: list[tuple[float, Chances]] = []
     for strength in STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=2000).fit(given["train"], moves["train"])
-        chances = {split: model.predict_proba(given[split])[:, 1] for split in ASKED}
+        chances = {split: model.predict_proba(given[split])[:, 1] for split in SCORED}
         found.append((_log_loss(chances["val"], moves["val"]), chances))
     return min(found, key=lambda pair: pair[0])[1]
 

@@ -20,14 +20,13 @@ from plait.baselines._conditional_median import (
 )
 from plait.baselines._dual_ridge import fit_dual_ridge
 from plait.core.errors import DataError
-from plait.core.schema import SPLITS
+from plait.core.schema import SCORED, SPLITS
 from plait.core.seeding import seed_for
 from plait.features.seasonal_prior import FloatArray, IntArray
 
 Predictions = dict[str, FloatArray]
 """What a rival answers for the splits "val" and "test"."""
 
-ASKED = ("val", "test")
 NEIGHBOURS, BLOCK = 10, 256
 FOREST, EXTRA, BINS = 300, 500, 20
 FEWEST = 3
@@ -325,7 +324,7 @@ def _seed(panel: SamplePanel, name: str) -> int:
 def _each(panel: SamplePanel, read: Callable[[IntArray], FloatArray]) -> Predictions:
     """What is read for the rows of each split that is asked; readers never see a split without rows."""
     none = np.zeros((0, panel.classes) if panel.classes else 0)
-    return {split: read(panel.rows[split]) if len(panel.rows[split]) else none for split in ASKED}
+    return {split: read(panel.rows[split]) if len(panel.rows[split]) else none for split in SCORED}
 
 
 def _cells(panel: SamplePanel, codes: IntArray, fewest: int) -> Predictions:

@@ -6,6 +6,8 @@ from typing import Any
 from plait.core.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
+SCORED = ("val", "test")
+"""The splits that scores are of."""
 
 
 @dataclass(frozen=True)

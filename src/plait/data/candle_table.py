@@ -1,9 +1,11 @@
 """Candles of one market, checked: in order, one bar a step, prices within their bar."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,11 +21,14 @@ FloatArray = NDArray[np.float64]
 
 TIME = "open_time"
 PRICES = ("open", "high", "low", "close")
+VOLUME = "volume"
 SIDES = ("buy_volume", "sell_volume")
 TAKER = "taker_buy_volume"
 LABELS = ("Trigger", "Max_Pct")
 """The columns of labels that a file may bring."""
 EXAMPLES = 3
+TOLERANCE = 1e-6
+"""Of volumes, which files round."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +36,7 @@ class CandleTable:
     """Bars at equal steps.
 
     Shape: `times` (T,) datetime64[s], the beginning of each bar; `columns` (T,) float64 each, by name: open, high, low,
-    close, volume, and where the file has both sides buy and sell. `trigger` (T,) bool and `max_pct` (T,) in percent
+    close, and where the file has them volume, buy and sell. `trigger` (T,) bool and `max_pct` (T,) in percent
     where the file brings labels.
     """
 
@@ -43,8 +48,13 @@ class CandleTable:
 
     @property
     def seconds(self) -> int:
-        """The length of a bar."""
-        return int((self.times[1] - self.times[0]) / np.timedelta64(1, "s"))
+        """The length of a bar, the commonest step between two."""
+        return int(_step(self.times) / np.timedelta64(1, "s"))
+
+    @property
+    def volume(self) -> FloatArray:
+        """The volume of each bar, 0 where the file tells none."""
+        return self.columns.get(VOLUME, np.zeros(len(self.times)))
 
     def fingerprint(self) -> str:
         """A digest of the bars and labels: whether data are still those a run began with."""
@@ -60,53 +70,92 @@ def candle_table(
 ) -> CandleTable:
     """The checked bars of a frame of text cells; `names` gives the file's name of a column that is called otherwise.
 
+    Without volume the table has none, without both of its sides it has neither, and a finding says so.
     Errors: DataError with the first rows (counted from 1 below the header) for a column that is missing, cells that are
-    no numbers, prices not above 0, negative volumes, times that repeat or go back, a bar whose open or close lies
-    outside its low and high, sides that are more than the volume. Absent bars come back as a finding that
-    `data.gaps` must decide.
+    no numbers, prices not above 0, negative volumes, times that repeat, go back or lie between two steps, a bar whose
+    open or close lies outside its low and high, sides that are more than the volume. Absent bars come back as a finding
+    that `data.gaps` must decide.
     """
-    of = {name: names.get(name, name) for name in (TIME, *PRICES, "volume", *SIDES, TAKER)}
-    columns_named(frame, [of[name] for name in (TIME, *PRICES, "volume")], where, "data.names")
-    sides = SIDES if all(of[name] in frame.columns for name in SIDES) else ()
-    taker = (TAKER,) if not sides and of[TAKER] in frame.columns else ()
+    of = {name: names.get(name, name) for name in (TIME, *PRICES, VOLUME, *SIDES, TAKER)}
+    columns_named(frame, [of[name] for name in (TIME, *PRICES)], where, "data.names")
+    volume = [VOLUME] if of[VOLUME] in frame.columns else []
+    both = volume and all(of[name] in frame.columns for name in SIDES)
+    sides = list(SIDES) if both else [TAKER] if volume and of[TAKER] in frame.columns else []
     times = parse_times(frame[of[TIME]], where)
-    wanted = [*PRICES, "volume", *sides, *taker]
+    wanted = [*PRICES, *volume, *sides]
     values, findings = parse_numbers(frame[[of[name] for name in wanted]])
+    if findings:
+        raise DataError("; ".join(map(str, findings)), where=where, fix="mend these cells, or take their bars out")
     if len(times) < 3:
         raise DataError(f"{len(times)} rows are no candles", where=where)
     given = {name: values[:, column] for column, name in enumerate(wanted)}
     _check_times(times, where)
-    _check_numbers(given, where, findings)
     _check_bracket(given, where)
-    columns = {name: given[name] for name in (*PRICES, "volume")}
-    if sides:
-        columns |= {"buy": given[SIDES[0]], "sell": given[SIDES[1]]}
-    elif taker:
-        columns["buy"], columns["sell"] = sides_of_taker(given["volume"], given[TAKER])
-    found = [] if sides or taker else [Finding("the volume has no sides: channels of both sides can't be built", 1)]
-    found += _absent(times, gaps)
+    with _rows_of(where, {**of, "taker_buy": of[TAKER]}):
+        read_candles({name: given[name] for name in PRICES}, {name: given[name] for name in [*volume, *sides]})
+        columns = {name: given[name] for name in [*PRICES, *volume]} | _sides(given)
+    lacking = () if sides else SIDES if volume else (VOLUME, *SIDES)
+    what = "columns are not there, so fewer channels can be built"
+    found = [Finding(what, len(lacking), lacking)] if lacking else []
     trigger, max_pct = _labels(frame, where)
-    return CandleTable(times, columns, tuple(found), trigger, max_pct)
+    return CandleTable(times, columns, (*found, *_absent(times, gaps)), trigger, max_pct)
+
+
+@contextmanager
+def _rows_of(where: str, of: Mapping[str, str]) -> Iterator[None]:
+    """Says of an array's fault in which row and column of the file it is."""
+    try:
+        yield
+    except DataError as error:
+        named = re.sub(r"column (\w+)", lambda found: f"column {of.get(found[1], found[1])}", error.where)
+        counted = re.sub(r"row (\d+)", lambda found: f"row {int(found[1]) + 1}", named)
+        raise DataError(error.what, where=f"{where}, {counted}", fix=error.fix) from None
+
+
+def _sides(given: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """What was bought and what was sold, where the file tells."""
+    if TAKER in given:
+        buy, sell = sides_of_taker(given[VOLUME], given[TAKER])
+        return {"buy": buy, "sell": sell}
+    if any(name not in given for name in SIDES):
+        return {}
+    buy, sell = (given[name] for name in SIDES)
+    over = np.flatnonzero(buy + sell > given[VOLUME] * (1 + TOLERANCE) + TOLERANCE)
+    if len(over):
+        raise DataError(
+            f"{len(over)} bars have sides that are more than their volume, first {buy[over[0]]:g} and"
+            f" {sell[over[0]]:g} of {given[VOLUME][over[0]]:g}", where=f"column volume, row {over[0]}",
+            fix="give all three in the same unit",
+        )  # fmt: skip
+    return {"buy": buy, "sell": sell}
+
+
+def _step(times: Times) -> np.timedelta64:
+    """The commonest step."""
+    steps, counts = np.unique(np.diff(times), return_counts=True)
+    common: np.timedelta64 = steps[counts.argmax()]
+    return common
 
 
 def _check_times(times: Times, where: str) -> None:
-    back = np.flatnonzero(np.diff(times) <= np.timedelta64(0, "s"))
+    steps = np.diff(times)
+    back = np.flatnonzero(steps <= np.timedelta64(0, "s"))
     if len(back):
-        rows = ", ".join(f"row {row + 2} ({times[row + 1]})" for row in back[:EXAMPLES])
         raise DataError(
-            f"{len(back)} bars do not begin after the one before them: {rows}", where=where,
+            f"{len(back)} bars do not begin after the one before them: {_rows(times, back + 1)}", where=where,
             fix="sort the file by time and leave each bar once",
+        )  # fmt: skip
+    step = _step(times)
+    between = np.flatnonzero(steps % step != np.timedelta64(0, "s"))
+    if len(between):
+        raise DataError(
+            f"{len(between)} bars do not begin whole steps of {step} after the one before: {_rows(times, between + 1)}",
+            where=where, fix="give bars of one length",
         )  # fmt: skip
 
 
-def _check_numbers(given: Mapping[str, FloatArray], where: str, findings: list[Finding]) -> None:
-    if findings:
-        raise DataError("; ".join(map(str, findings)), where=where, fix="mend these cells, or take their bars out")
-    try:
-        prices, volumes = {n: given[n] for n in PRICES}, {n: v for n, v in given.items() if n not in PRICES}
-        read_candles(prices, volumes)
-    except DataError as error:
-        raise DataError(error.what, where=f"{where}, {error.where}", fix=error.fix) from None
+def _rows(times: Times, rows: NDArray[np.int64]) -> str:
+    return ", ".join(f"row {row + 1} ({times[row]})" for row in rows[:EXAMPLES])
 
 
 def _check_bracket(given: Mapping[str, FloatArray], where: str) -> None:
@@ -122,12 +171,11 @@ def _check_bracket(given: Mapping[str, FloatArray], where: str) -> None:
 
 
 def _absent(times: Times, gaps: str) -> list[Finding]:
-    steps = np.diff(times)
-    step = np.min(steps)
-    holes = np.flatnonzero(steps != step)
+    steps, step = np.diff(times), _step(times)
+    holes = np.flatnonzero(steps > step)
     if not len(holes):
         return []
-    absent = int(np.round(steps[holes] / step).sum()) - len(holes)
+    absent = int((steps[holes] // step).sum()) - len(holes)
     shown = tuple(f"after {times[hole]}" for hole in holes[:EXAMPLES])
     return [Finding("bars are absent", absent, shown, "data.gaps" if gaps == "error" else "")]
 
@@ -143,8 +191,9 @@ def _labels(frame: pd.DataFrame, where: str) -> tuple[NDArray[np.bool_] | None, 
             f"{frame[LABELS[0]].iloc[odd[0]]!r} is neither True nor False", where=f"{where}, column {LABELS[0]}, row"
             f" {odd[0] + 1}",
         )  # fmt: skip
-    moves: Any
-    moves, found = parse_numbers(frame[[LABELS[1]]])
+    told, moved = frame[[LABELS[1]]].copy(), words.isin(["true", "1"]).to_numpy()
+    told.loc[~moved, LABELS[1]] = "0"
+    moves, found = parse_numbers(told)
     if found:
-        raise DataError("; ".join(map(str, found)), where=where)
-    return words.isin(["true", "1"]).to_numpy(), moves[:, 0]
+        raise DataError("; ".join(map(str, found)), where=where, fix="give a number wherever Trigger is True")
+    return moved, moves[:, 0]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plait.core.errors import DataError
+from plait.core.errors import ConfigError, DataError
 from plait.core.schema import SPLITS, Schema
 from plait.core.seeding import generator
 from plait.core.tokens import Batch
@@ -18,7 +18,7 @@ from plait.data.candle_table import CandleTable
 from plait.data.table import Finding
 from plait.data.walk_forward import walk_forward
 from plait.features import candle_channels, candle_numbers, complexity
-from plait.features.range_labels import range_labels
+from plait.features.range_labels import future_bars, range_labels
 from plait.features.topology import Grid, WindowDiagrams, vectorise, window_diagrams, window_spread
 from plait.objectives.bootstrap import Units
 
@@ -68,7 +68,7 @@ class CandleData:
         self.preset = config.channels or candle_channels.widest_preset(table.columns)
         self.names = candle_channels.CHANNELS[self.preset]
         self._found: list[Finding] = []
-        self.labels = self._labels()
+        self.labels = self._labels(ahead)
         self.rows_of = self._split(ahead)
         diagrams = self._diagrams(ahead) if TOPOLOGY in reads else None
         self._raw = self._features(reads)
@@ -93,14 +93,15 @@ class CandleData:
         """Bars between two splits."""
         return self.config.gap(candle_channels.WARM_UP[self.preset])
 
-    def _labels(self) -> Labels:
+    def _labels(self, ahead: bool) -> Labels:
+        """The labels of every bar; new bars bring none."""
         config, columns, table = self.config, self.table.columns, self.table
         made = range_labels(
             columns["high"], columns["low"], columns["close"],
             config.horizon, config.lead, config.threshold, config.direction,
         )  # fmt: skip
-        if table.trigger is None or table.max_pct is None:
-            if config.labels == "columns":
+        if ahead or table.trigger is None or table.max_pct is None:
+            if config.labels == "columns" and not ahead:
                 raise DataError(
                     "the file has no columns Trigger and Max_Pct", where="data.labels", fix="give labels: computed"
                 )
@@ -125,6 +126,10 @@ class CandleData:
             return {"ahead": np.array([bars - 1], dtype=np.int64)}
         full = np.arange(self.first, bars, dtype=np.int64)
         known = full[self.labels.known[full]]
+        if config.folds is None and config.fold:
+            raise ConfigError(
+                f"fold {config.fold} is asked for, and no folds", where="data.fold", fix="give data.folds too"
+            )
         made = walk_forward(known, config.splits, self.gap, config.folds, config.fold, config.tested)
         for split, rows in made.items():
             moves, times = self.labels.trigger[rows], self.table.times[rows]
@@ -254,22 +259,23 @@ class CandleData:
         return Batch(inputs, targets, {"row": row})
 
     def units(self, split: str) -> Units:
-        """Which rows are drawn together: neighbours, as many as a window of candles has bars."""
-        return Units(len(self.rows_of[split]), self.config.lookback)
+        """Which rows are drawn together: neighbours, as many as a window has bars, and twice what a label reads."""
+        reach = future_bars(self.config.horizon, self.config.lead)
+        return Units(len(self.rows_of[split]), max(self.config.lookback, 2 * reach))
 
     @cached_property
     def numbers(self) -> NDArray[np.float64]:
         """The 27 numbers of the linear baseline, of every bar. Shape: (T, 27)."""
         columns = self.table.columns
-        asked = (columns[name] for name in ("high", "low", "close", "volume"))
-        return candle_numbers.candle_numbers(self.table.times, *asked)
+        return candle_numbers.candle_numbers(
+            self.table.times, columns["high"], columns["low"], columns["close"], self.table.volume
+        )
 
     @cached_property
     def indicators(self) -> NDArray[np.float64]:
         """The six indicators of complexity, of every bar. Shape: (T, 6)."""
         columns = self.table.columns
-        asked = (columns[name] for name in ("high", "low", "close", "volume"))
-        return complexity.complexity_indicators(*asked)
+        return complexity.complexity_indicators(columns["high"], columns["low"], columns["close"], self.table.volume)
 
     def feature(self, name: str) -> NDArray[np.float64]:
         """The features of a modality as they are before scaling and before a placebo permutes them. Shape: (T, e)."""
@@ -281,8 +287,7 @@ class CandleData:
 
     def notices(self) -> list[str]:
         """What to know before a training."""
-        unsided = [str(finding) for finding in self.table.findings if "sides" in finding.what]
-        return unsided + [str(finding) for finding in self._found]
+        return [str(finding) for finding in (*self.table.findings, *self._found)]
 
     def split_summary(self) -> dict[str, Any]:
         """Rows, moves and dates of each split."""

@@ -57,8 +57,9 @@ ANOMALIES: dict[str, Callable[[Floats, Floats, Rng], Floats]] = {
 def inject(values: Floats, first: int, sd: Floats, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
     """The values with anomalies of each kind in turn among the rows from `first` on, and which rows those are.
 
-    The rows are parted into equal stretches, one an anomaly, somewhere within it: a spike of 1 step, all others of 3 to
-    48, in some of the variates, at least one. Rows before `first` are as they were, and missing values stay missing.
+    The rows are parted into equal stretches, one an anomaly, somewhere before its last step, so that no two touch: a
+    spike of 1 step, all others of 3 to 48, in some of the variates, at least one. Rows before `first` are as they were,
+    and missing values stay missing.
     Shape: values (T, v), sd (v,) of the train rows -> (T, v), (T,) bool.
     """
     rng = generator(seed, "anomalies")
@@ -71,8 +72,8 @@ def inject(values: Floats, first: int, sd: Floats, seed: int) -> tuple[Floats, N
     for number, (start, stop) in enumerate(pairwise(edges.tolist())):
         name = list(ANOMALIES)[number % len(ANOMALIES)]
         length = 1 if name == "spike" else int(rng.integers(3, longest + 1))
-        length = min(length, stop - start)
-        at = int(rng.integers(start, stop - length + 1))
+        length = min(length, max(1, stop - start - 1))
+        at = int(rng.integers(start, max(start + 1, stop - length)))
         hit = (rng.random(variates) < 0.5) | (np.arange(variates) == rng.integers(variates))
         own = values[at : at + length, hit]
         changed = ANOMALIES[name](own, sd[hit], rng)

@@ -13,6 +13,7 @@ from plait.core.config import validate
 from plait.core.console import clock, say
 from plait.core.errors import ConfigError
 from plait.core.files import write_json
+from plait.core.schema import SCORED
 from plait.evaluation.verdict import Arm, verdict
 from plait.objectives.bootstrap import Bootstrap, Interval, Rivals, RowScores, Scores, Units
 from plait.runs.acceptance import Acceptance, accept
@@ -21,7 +22,6 @@ from plait.runs.config import RunConfig
 from plait.runs.fit import fit, warn
 from plait.runs.folder import check_data, read_json, write_splits
 from plait.runs.recipe import Recipe, merge
-from plait.runs.scores import SCORED
 
 WEAK = 0.10
 """A relative difference whose interval is wider than this is called weak."""
@@ -49,7 +49,8 @@ class Plan:
     @classmethod
     def of_recipe(cls, recipe: Recipe, config: RunConfig, seeds: tuple[int, ...]) -> "Plan":
         """The comparison of a recipe."""
-        return cls(config, recipe.modality, recipe.arms, seeds, recipe.meanings, recipe.folds, recipe.given_by)
+        folds = getattr(config.data, "folds", None) or recipe.folds
+        return cls(config, recipe.modality, recipe.arms, seeds, recipe.meanings, folds, recipe.given_by)
 
     def of(self, arm: str, seed: int, fold: int = 0) -> RunConfig:
         """The config of one training."""

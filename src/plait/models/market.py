@@ -8,7 +8,6 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from plait.core.config import Config, PartOf
-from plait.core.errors import ConfigError
 from plait.core.kinds import config_class
 from plait.core.protocols import Encoder, Fusion, Head
 from plait.core.schema import Schema
@@ -44,35 +43,35 @@ class MarketConfig(Config):
             part = getattr(self, leg)
             if part.modality != leg:
                 raise ValueError(f"{leg}.kind: {part.kind!r} encodes {part.modality}, not {leg}")
-        fusion = self.fusion
-        if ANCHOR in self.without and (fusion is not None and (fusion.anchored or fusion.kind == "none")):
-            raise ValueError(f"without: the fusion {fusion.kind!r} changes the candles, they can't be left out")
-        if set(self.without) >= {ANCHOR, TOPOLOGY, COMPLEXITY}:
+        if not self._left:
             raise ValueError("without: nothing is left to read")
+        fusion = self.fusion
+        changes_candles = fusion is not None and (fusion.anchored or fusion.kind == "none")
+        if fusion is not None and changes_candles and len(self._left) > 1 and ANCHOR not in self._left:
+            raise ValueError(f"without: the fusion {fusion.kind!r} changes the candles, they can't be left out")
         return self
 
     @property
+    def _left(self) -> frozenset[str]:
+        return frozenset((ANCHOR, TOPOLOGY, COMPLEXITY)) - set(self.without)
+
+    @property
     def reads(self) -> frozenset[str]:
-        """The inputs the model reads."""
+        """The inputs the model reads: those that are not left out, without a fusion the candles alone."""
         alone = self.fusion is not None and self.fusion.kind == "none"
-        return frozenset([ANCHOR] if alone else {ANCHOR, TOPOLOGY, COMPLEXITY} - set(self.without))
+        return frozenset([ANCHOR]) if alone and len(self._left) > 1 else self._left
 
     def alone(self) -> "MarketConfig":
         """The same model of the candles alone."""
-        return self.model_copy(update={"fusion": config_class("fusion", "none")(), "without": []})
+        return self.model_copy(update={"fusion": config_class("fusion", "none")(), "without": [TOPOLOGY, COMPLEXITY]})
 
     def resolve(self, schema: Schema) -> "MarketConfig":
-        """The config with the fusion chosen; a fusion asked for where there is one stream is refused."""
-        if len(self.reads & set(schema.streams)) > 1:
-            chosen = self.fusion or config_class("fusion", "token_transformer")()
-        elif self.fusion is not None and self.fusion.kind != "none":
-            raise ConfigError(
-                f"there is one stream, nothing to fuse by {self.fusion.kind!r}", where="model.fusion",
-                fix="leave out fewer modalities (model.without), or --fusion none",
-            )  # fmt: skip
-        else:
-            chosen = config_class("fusion", "none")()
-        return self.model_copy(update={"fusion": chosen})
+        """The config with the fusion chosen: none where one view is left."""
+        several = len(self.reads & set(schema.streams)) > 1
+        chosen = self.fusion if several else None
+        return self.model_copy(
+            update={"fusion": chosen or config_class("fusion", "token_transformer" if several else "none")()}
+        )
 
     def build(self, schema: Schema) -> "Market":
         """The model for these data; every part starts from a seed of its own name."""
@@ -107,21 +106,23 @@ def drawn_anew(part: nn.Module) -> nn.Module:
 
 
 class Market(nn.Module):
-    """Each view -> tokens; fusion; head; the logit divided by the temperature.
+    """Each view -> tokens; fusion; head; the logit less a shift, divided by a temperature.
 
     Reads `candles` and `candles_mask` (b, t, c), `topology` (b, 1, e) and `topology_mask` (b, 1), `complexity` and its
     mask likewise. Shape: -> point (b, 2), the logit of a move and its size in percent.
-    `temperature` is 1 until a task calibrates it on validation rows.
+    `shift` and `temperature` are 0 and 1 until a task calibrates them after the training.
     Mask: a view that a row lacks is absent from the fusion; how that is read is the operator's.
     Source: the design document of `market`, sections 0, 3 and 4; Guo et al. 2017 for the temperature.
     """
 
     anchor: ClassVar[str] = ANCHOR
+    shift: Tensor
     temperature: Tensor
 
     def __init__(self, legs: nn.ModuleDict, fusion: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.legs, self.fusion, self.head = legs, fusion, head
+        self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("temperature", torch.ones(()))
         self.first = next(iter(legs))
         self.required = (self.first, f"{self.first}_mask")
@@ -142,5 +143,5 @@ class Market(nn.Module):
         tokens: Tokens = cast(Fusion, self.fusion)(streams, notes)
         context = {name: found for name, found in streams.items() if name != self.first}
         point = cast(Head, self.head)(tokens, context).point
-        logit = point[:, :1] / self.temperature.to(point.dtype)
+        logit = (point[:, :1] - self.shift.to(point.dtype)) / self.temperature.to(point.dtype)
         return Output(Prediction(torch.cat([logit, point[:, 1:]], dim=1)), notes.losses, notes.maps)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from plait.core.errors import ConfigError, suggest
+from plait.core.kinds import config_class, kinds
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
 from plait.data.table import refuse
@@ -31,17 +32,25 @@ def build_data(
     `fitted`, with `tensors()` and `record()`; `units(split)`, the rows a bootstrap draws together; `fingerprint()`
     and `split_summary()`; and where it was built ahead, `asked()`, the rows that a prediction is for.
     """
+    _check_rows(config)
     table = config.data.read() if table is None else table
     refuse(table.findings, getattr(config.data, "path", "") or config.data.kind)
     reads = config.model.reads if reads is None else reads
     question = getattr(config.task, "question", None)
-    if question is not None and not hasattr(config.data, "lookback"):
-        raise ConfigError(
-            f"the task {config.task.kind} asks of the windows of a series, data of kind {config.data.kind} have none",
-            where="task.kind", fix="name another task, or data of a series",
-        )  # fmt: skip
     asked = {} if question is None else {"question": question}
     return config.data.build(table, config.seed, fitted=fitted, reads=reads, ahead=ahead, progress=progress, **asked)
+
+
+def _check_rows(config: RunConfig) -> None:
+    """Refuse a task that is of other rows than the data hold."""
+    held, asked = (getattr(part, "rows_are", None) for part in (config.data, config.task))
+    if None in (held, asked) or held == asked:
+        return
+    able = [name for name in kinds("tasks") if getattr(config_class("tasks", name), "rows_are", None) == held]
+    raise ConfigError(
+        f"the task {config.task.kind} is of {asked}, data of kind {config.data.kind} hold {held}", where="task.kind",
+        fix=f"--task.kind {' or '.join(able)}",
+    )  # fmt: skip
 
 
 def build_model(config: RunConfig, schema: Schema) -> nn.Module:

@@ -8,6 +8,7 @@ from torch import nn
 
 from plait.core.console import Progress, say
 from plait.core.files import write_file, write_json
+from plait.core.schema import SCORED
 from plait.objectives.bootstrap import Rivals
 from plait.runs.acceptance import Acceptance, accept, closed, ends_in_series_stage, without_fusion
 from plait.runs.assemble import (
@@ -22,7 +23,7 @@ from plait.runs.assemble import (
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, epochs_of, write_splits, write_start
 from plait.runs.pretrained import settled, take, without_frozen
-from plait.runs.scores import SCORED, against_rivals, scored, summarise, write_scores
+from plait.runs.scores import against_rivals, scored, summarise, write_scores
 from plait.runs.zero_shot import other_data, transferred
 from plait.training.checkpoint import read_folder, write_folder
 from plait.training.evaluate import evaluate
@@ -70,7 +71,7 @@ def fit(
         trainer = Trainer(model, task, data, training, folder, config.seed, accelerator, seconds)
         trained, in_force = trainer.run(), trainer.in_force
         model.load_state_dict(trained.best)
-        if is_fused(model) and config.accept == "validation":
+        if is_fused(model) and config.accept == "validation" and data.schema.anchor in config.model.reads:
             left = None if seconds is None else max(1.0, seconds - (time.monotonic() - began))
             alone = _anchor_weights(config, folder, data, task, trained, anchor, accelerator, left)
     rivals = task.rivals(data) if rivals is None else rivals
@@ -151,7 +152,8 @@ def _finish(
     raw_parameters = sum(p.numel() for p in model.parameters())
     final, kept, acceptance = raw, config, None
     if is_fused(model):
-        acceptance = Acceptance(True, "kept without a question (accept: always)")
+        why = "accept: always" if data.schema.anchor in config.model.reads else f"{data.schema.anchor} are left out"
+        acceptance = Acceptance(True, f"kept without a question ({why})")
         if alone is not None:
             closed_config, anchor = closed(config, data.schema, alone, accelerator.device)
             calibrate(anchor, task, data, size, accelerator)
@@ -176,7 +178,7 @@ def _finish(
         "unit": task.unit,
         "row_name": task.row_name,
         "drawn": data.units("test").drawn,
-        "modality": " and ".join(data.schema.contexts),
+        "modality": " and ".join(name for name in data.schema.contexts if name in config.model.reads),
         "metrics": {split: summarise(task, final[split], data.units(split)) for split in SCORED},
         "raw": {split: summarise(task, raw[split], data.units(split)) for split in SCORED},
         "accepted": acceptance.accepted if acceptance else None,

@@ -8,10 +8,9 @@ from safetensors.torch import save
 from torch import nn
 
 from plait.core.files import write_file
+from plait.core.schema import SCORED
 from plait.objectives.bootstrap import Bootstrap, Rivals, RowScores, Scores, Units
 from plait.training.evaluate import evaluate
-
-SCORED = ("val", "test")
 
 
 def scored(model: nn.Module, task: Any, data: Any, size: int, accelerator: Any) -> dict[str, Scores]:

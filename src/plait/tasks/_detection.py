@@ -3,22 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-
-
-def average_precision(score: Floats, label: Flags) -> float:
-    """The area under precision over recall, sum of (recall_k - recall_{k-1}) precision_k over falling thresholds.
-
-    Steps of the same score are crossed together; 0 where there is no anomaly. Shape: two of (t,).
-    """
-    if not label.any():
-        return 0.0
-    order = np.argsort(-score, kind="stable")
-    hits = np.cumsum(label[order])
-    last = np.append(np.diff(score[order]) != 0, True)
-    precision, recall = (hits / np.arange(1, len(score) + 1))[last], (hits / hits[-1])[last]
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def adjusted(alarm: Flags, label: Flags) -> Flags:

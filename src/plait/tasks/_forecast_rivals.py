@@ -10,10 +10,9 @@ from plait.baselines import FORECASTS
 from plait.baselines.bag_of_words import bag_of_words_ridge
 from plait.baselines.panel import Panel
 from plait.baselines.ridge import fit_ridge
+from plait.core.schema import SCORED
 from plait.data.windows import ForecastData
 from plait.objectives.bootstrap import Rivals, Scores
-
-SCORED = ("val", "test")
 
 
 def forecast_errors(panel: Panel, split: str, forecast: NDArray[np.float64]) -> Scores:

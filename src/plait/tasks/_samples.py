@@ -10,12 +10,12 @@ from torch import nn
 
 from plait.baselines.samples import MEANINGS, column_rivals, confounded, rivals_of
 from plait.core import signals
+from plait.core.schema import SCORED
 from plait.core.seeding import seed_torch
 from plait.core.tokens import Batch, Prediction
 from plait.data.samples import SampleData
 from plait.objectives.bootstrap import Rivals, Scores
 
-SCORED = ("val", "test")
 COPY = 0.1
 COLUMN = "column:"
 """What the names of rivals begin with that know one column of the metadata alone."""

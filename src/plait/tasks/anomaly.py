@@ -1,7 +1,7 @@
 """`anomaly`: the steps of a series that their surroundings do not explain."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,17 +12,18 @@ from torch import Tensor, nn
 
 from plait.baselines.imputation import IMPUTATIONS
 from plait.core.config import Config
+from plait.core.schema import SCORED
 from plait.core.seeding import generator
 from plait.core.tokens import Batch, Output
 from plait.data.hidden_steps import HiddenSteps
 from plait.data.windows import ForecastData
 from plait.objectives.bootstrap import Rivals, Scores
 from plait.objectives.pointwise import LossName
-from plait.tasks._detection import adjusted, average_precision, precision_recall
+from plait.objectives.ranking import average_precision
+from plait.tasks._detection import adjusted, precision_recall
 from plait.tasks._point import PointTask
 from plait.tasks._windows import batches
 
-SCORED = ("val", "test")
 CHUNK = 1024
 RANDOM, DRAWS = "random", 50
 """The rival whose scores say nothing, and how often it is drawn: one draw finds much or nothing by chance."""
@@ -31,6 +32,7 @@ RANDOM, DRAWS = "random", 50
 class AnomalyTaskConfig(Config):
     """Steps hidden whole and told from the rest of the window; the error is the score of a step."""
 
+    rows_are: ClassVar[str] = "windows"
     kind: Literal["anomaly"] = "anomaly"
     loss: LossName = "mse"
     """mse, mae or huber (or l2, l1, smooth_l1), over hidden steps, in standardised units."""
@@ -191,7 +193,7 @@ def _steps(scores: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.b
 
 def _detected(score: NDArray[np.float64], label: NDArray[np.bool_], threshold: float | None) -> dict[str, float]:
     """What scores find, without a threshold and at one. Shape: two of (steps,)."""
-    found = {"auc_pr": average_precision(score, label)}
+    found = {"auc_pr": float(average_precision(score, label)[0]) if label.any() else 0.0}
     if threshold is None:
         return found
     alarm = score > threshold

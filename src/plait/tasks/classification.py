@@ -1,7 +1,7 @@
 """`classification`: one class a sample."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from plait.tasks._auxiliary import Auxiliary
 class ClassificationTaskConfig(Config):
     """A class a sample, trained by cross-entropy, scored by log loss and accuracy."""
 
+    rows_are: ClassVar[str] = "samples"
     kind: Literal["classification"] = "classification"
     class_weights: Literal["none", "balanced"] = "none"
     """Whether all classes weigh the same in the loss, however many rows they have."""

@@ -1,7 +1,7 @@
 """`direction`: whether a variate goes down, stays or goes up over the next steps."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from plait.baselines.directions import DIRECTION_RIVALS, MEANINGS, DirectionPanel
 from plait.core.config import Config
-from plait.core.schema import SPLITS
+from plait.core.schema import SCORED, SPLITS
 from plait.core.tokens import Batch, Output
 from plait.data.directions import DIRECTIONS, NextDirection
 from plait.data.windows import ForecastData
@@ -19,13 +19,13 @@ from plait.objectives.bootstrap import Rivals
 from plait.objectives.classification import cross_entropy, row_scores
 from plait.tasks._windows import batches
 
-SCORED = ("val", "test")
 CHUNK = 4096
 
 
 class DirectionTaskConfig(Config):
     """A class a window, trained by cross-entropy, scored by log loss and share of errors."""
 
+    rows_are: ClassVar[str] = "windows"
     kind: Literal["direction"] = "direction"
     variate: str | None = None
     """The variate whose direction is asked for; unset: the first."""

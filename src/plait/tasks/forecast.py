@@ -1,7 +1,7 @@
 """`forecast`: the next steps of every variate."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -19,6 +19,7 @@ from plait.tasks._point import PointTask
 class ForecastTaskConfig(Config):
     """A point forecast, trained by a pointwise loss, scored by MSE and MAE."""
 
+    rows_are: ClassVar[str] = "windows"
     kind: Literal["forecast"] = "forecast"
     loss: LossName = "mse"
     """mse, mae or huber (or l2, l1, smooth_l1), over known targets, in standardised units."""

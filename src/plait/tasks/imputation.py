@@ -1,6 +1,6 @@
 """`imputation`: the cells of a window that are hidden from the model."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from torch import nn
 from plait.baselines.imputation import IMPUTATIONS, MEANINGS
 from plait.core.config import Config
 from plait.core.errors import DataError
+from plait.core.schema import SCORED
 from plait.core.tokens import Batch
 from plait.data.hidden import HiddenCells
 from plait.data.questions import window_rows
@@ -20,7 +21,6 @@ from plait.objectives.pointwise import LossName, row_errors
 from plait.tasks._point import PointTask
 from plait.tasks._windows import batches
 
-SCORED = ("val", "test")
 CHUNK = 1024
 """Windows that the cheap imputations fill at a time."""
 PAGE_WINDOWS = 40
@@ -29,6 +29,7 @@ PAGE_WINDOWS = 40
 class ImputationTaskConfig(Config):
     """Hidden cells of each window, trained by a pointwise loss on them alone, scored by MSE and MAE."""
 
+    rows_are: ClassVar[str] = "windows"
     kind: Literal["imputation"] = "imputation"
     loss: LossName = "mse"
     """mse, mae or huber (or l2, l1, smooth_l1), over hidden cells, in standardised units."""

@@ -1,7 +1,7 @@
 """`pretrain`: what samples say of themselves, without a label: distances, diversity, counts and letters."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from plait.core.config import Config
+from plait.core.schema import SCORED
 from plait.core.seeding import generator
 from plait.core.tokens import Batch, Output
 from plait.data.samples import SampleData
@@ -29,6 +30,7 @@ TRAIN_MEANS = "train_means"
 class PretrainTaskConfig(Config):
     """Objectives without labels; validation chooses by their weighted sum."""
 
+    rows_are: ClassVar[str] = "samples"
     kind: Literal["pretrain"] = "pretrain"
     auxiliary: AuxiliaryConfig = AuxiliaryConfig(unifrac=10.0, nucleotides=1.0)
     """The objectives and their weights; one of the whole sample, unifrac or faith, is among them."""
@@ -113,7 +115,7 @@ class PretrainTask:
     def rivals(self, data: SampleData) -> Rivals:
         """What the train samples' means say, scored as the model is."""
         means = _TrainMeans(self.auxiliary)
-        return {TRAIN_MEANS: {split: means.scores(self, split) for split in _samples.SCORED}}
+        return {TRAIN_MEANS: {split: means.scores(self, split) for split in SCORED}}
 
     def context_rivals(self, data: SampleData) -> Rivals:
         """None: there is no context."""

@@ -1,7 +1,7 @@
 """`range_move`: whether a market's range reaches a threshold soon, and how far it goes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,13 +32,17 @@ from plait.tasks._moves import (
 )
 
 CLOCK = tuple(place for place, name in enumerate(NUMBERS) if name.startswith(("day", "half_day", "week")))
-LEAST_RANGE = "last_bar_range"
-"""The rival that a model of moves has to beat to be of any use."""
+TO_BEAT = {
+    "last_bar_range": "the last bar's range does",
+    "logistic_numbers": "a logistic regression on 27 numbers does",
+}
+"""The rivals that a model of moves has to rank bars better than, to be of any use."""
 
 
 class RangeMoveTaskConfig(Config):
     """The chance of a move and its size, trained together."""
 
+    rows_are: ClassVar[str] = "bars"
     kind: Literal["range_move"] = "range_move"
     loss: Literal["focal", "cross_entropy"] = "focal"
     """Of the chance: the focal loss, which counts easy rows less, or the cross-entropy."""
@@ -146,14 +150,24 @@ class RangeMoveTask:
         return {name: lambda weight, of=of: of(logit, event, weight[:, known]) for name, of in RANKS.items()}  # type: ignore[misc]
 
     def calibrate(self, model: Any, scores: Scores) -> None:
-        """Set the model's temperature to the one with the lowest log loss on these (validation) rows.
+        """Set the model's shift to what weighing rare moves added to its logits, and its temperature to the one with
+        the lowest log loss on these (validation) rows.
 
-        Source: Guo et al. 2017, section 4.2.
+        Source: King & Zeng 2001, section 4.1, for the shift; Guo et al. 2017, section 4.2, for the temperature.
         """
-        if self.config.calibrate:
-            known = scores["n"] > 0
-            found = temperature(scores["logit"][known], scores["event"][known] > 0)
-            model.temperature.mul_(found)
+        if not self.config.calibrate:
+            return
+        known, shift = scores["n"] > 0, self._shift()
+        raw = scores["logit"][known] * float(model.temperature) + float(model.shift)
+        model.shift.fill_(shift)
+        model.temperature.fill_(temperature(raw - shift, scores["event"][known] > 0))
+
+    def _shift(self) -> float:
+        """By how much balanced sampling and alpha raise the log odds of a move above those of the train rows."""
+        share = float(self.data.labels.trigger[self.data.rows_of["train"]].mean())
+        balanced = np.log((1 - share) / share) if self.data.config.sampling == "balanced" else 0.0
+        alpha = self.config.alpha if self.config.loss == "focal" else None
+        return float(balanced + (0.0 if alpha is None else np.log(alpha / (1 - alpha))))
 
     def rivals(self, data: CandleData) -> Rivals:
         """Per-row scores of the cheap rivals on validation and test."""
@@ -195,12 +209,14 @@ class RangeMoveTask:
         return list(names)
 
     def caveats(self, result: Mapping[str, Any]) -> list[str]:
-        """That the model ranks bars no better than their own range does, where that is so."""
+        """That the model ranks bars no better than their own range or a linear model does, where that is so."""
         kept = result["metrics"] if "metrics" in result else result["raw"]
-        own, least = kept["test"].get("auc"), result["baselines"].get(LEAST_RANGE, {}).get("auc")
-        if own is None or least is None or own > least:
-            return []
-        return [f"this model ranks bars no better than the last bar's range does: AUC {own:.3f} against {least:.3f}"]
+        own, found = kept["test"].get("auc"), []
+        for name, what in TO_BEAT.items():
+            other = result["baselines"].get(name, {}).get("auc")
+            if own is not None and other is not None and own <= other:
+                found.append(f"this model ranks bars no better than {what}: AUC {own:.3f} against {other:.3f}")
+        return found
 
     def table(self, data: CandleData, model: nn.Module, split: str, rows: Any, size: int, device: Any) -> pd.DataFrame:
         """Predictions: open_time, trigger_prob, max_pct in percent, and where known trigger and actual_max_pct."""

@@ -1,7 +1,7 @@
 """`regression`: one number a sample, scored in the unit of the files."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ MIDDLE, OUTER = (0.16, 0.84), (0.1, 0.9)
 class RegressionTaskConfig(Config):
     """A number a sample, trained by a loss on the transformed target, scored by MAE and MSE in its own unit."""
 
+    rows_are: ClassVar[str] = "samples"
     kind: Literal["regression"] = "regression"
     loss: Literal["crps", "mae", "mse", "huber", "quantile", "asymmetric"] = "crps"
     """crps of a predicted distribution (head distribution), or a loss of the number (head regression)."""

@@ -65,6 +65,7 @@ class SeriesConfig(Config):
 
     new_table: ClassVar[dict[str, str]] = {}
     """Fields by which a user's new table of such data is read as `csv`."""
+    rows_are: ClassVar[str] = "windows"
     new_names: ClassVar[tuple[str, ...]] = ("frame", "texts")
     """What a user's new series is given by."""
 

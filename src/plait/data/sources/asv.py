@@ -104,6 +104,7 @@ class AsvSourceConfig(Config):
     most_features: int | None = Field(None, ge=1)
     """Only this many most abundant ASVs of a sample enter; unset: all."""
 
+    rows_are: ClassVar[str] = "samples"
     new_names: ClassVar[tuple[str, ...]] = ("table", "sequences", "tree", "distances", "taxonomy", "metadata")
     """Files by which a user's new samples are given."""
 

@@ -35,6 +35,7 @@ class TopologyConfig(WindowConfig):
 class CandlesConfig(Config):
     """Candles in a CSV file, and the question: will their range reach a threshold soon, and how far does it go?"""
 
+    rows_are: ClassVar[str] = "bars"
     new_names: ClassVar[tuple[str, ...]] = ("frame",)
     """What new data are given by."""
 

@@ -14,7 +14,7 @@ from plait.core.tokens import Batch
 from plait.data.candle_fitted import CandleFitted, Scaling
 from plait.data.candles import ANCHOR, COMPLEXITY, TOPOLOGY, CandleData
 from plait.evaluation.audit.finding import CHUNK, AuditFinding, Checked
-from plait.features.candle_channels import candle_channels
+from plait.features.candle_channels import WARM_UP, candle_channels
 from plait.features.complexity import complexity_indicators
 from plait.features.range_labels import RangeLabels, future_bars, range_labels
 from plait.features.topology import Grid, vectorise, window_diagrams, window_spread
@@ -83,7 +83,8 @@ def _between(data: CandleData, bars: Mapping[str, Bars], one: str, two: str) -> 
 
 
 def _window(data: CandleData) -> int:
-    return max(data.config.lookback, data.config.topology.window)
+    """The most bars that an input of a row reads, its own among them."""
+    return max(data.config.lookback + WARM_UP[data.preset], data.config.topology.window)
 
 
 def _picked(count: int) -> Bars:
@@ -130,7 +131,8 @@ def inputs_at(data: CandleData, bar: int) -> dict[str, Tensor]:
 
 
 def _indicators(columns: Columns) -> Floats:
-    return complexity_indicators(*(columns[name] for name in ("high", "low", "close", "volume")))
+    volume = columns.get("volume", np.zeros(len(columns["close"])))
+    return complexity_indicators(columns["high"], columns["low"], columns["close"], volume)
 
 
 def _topology_at(data: CandleData, closes: Floats, grid: Grid) -> Floats:
