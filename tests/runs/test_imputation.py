@@ -148,5 +148,5 @@ def test_what_does_not_fit_is_refused(recipe: str, fields: dict[str, Any], words
 def test_data_without_windows_are_refused() -> None:
     config = resolve(load_recipe("aam"), "tiny", [("data.table", "x"), ("data.metadata", "y")])
     asked = resolve(load_recipe("calf"), "tiny", [("task", "imputation")]).task
-    with pytest.raises(ConfigError, match="asks of the windows of a series"):
+    with pytest.raises(ConfigError, match="the task imputation is of windows, data of kind asv hold samples"):
         build_data(config.model_copy(update={"task": asked}), table=type("Table", (), {"findings": ()}))

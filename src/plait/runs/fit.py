@@ -9,7 +9,7 @@ from torch import nn
 from plait.core.console import Progress, say
 from plait.core.files import write_file, write_json
 from plait.core.schema import SCORED
-from plait.objectives.bootstrap import Rivals
+from plait.objectives.bootstrap import Rivals, Scores
 from plait.runs.acceptance import Acceptance, accept, closed, ends_in_series_stage, without_fusion
 from plait.runs.assemble import (
     accelerator_for,
@@ -147,8 +147,7 @@ def _finish(
     there: Any,
 ) -> dict[str, Any]:
     size = config.training.eval_batch_size
-    calibrate(model, task, data, size, accelerator)
-    raw = scored(model, task, data, size, accelerator)
+    raw = calibrated(model, task, data, size, accelerator)
     raw_parameters = sum(p.numel() for p in model.parameters())
     final, kept, acceptance = raw, config, None
     if is_fused(model):
@@ -156,8 +155,7 @@ def _finish(
         acceptance = Acceptance(True, f"kept without a question ({why})")
         if alone is not None:
             closed_config, anchor = closed(config, data.schema, alone, accelerator.device)
-            calibrate(anchor, task, data, size, accelerator)
-            scores = scored(anchor, task, data, size, accelerator)
+            scores = calibrated(anchor, task, data, size, accelerator)
             acceptance = accept(raw["val"], scores["val"], task.score, data.units("val"))
             if not acceptance.accepted:
                 if accelerator.is_main_process:
@@ -209,10 +207,11 @@ def _write_answers(folder: Path, task: Any, data: Any, model: nn.Module, size: i
     return page
 
 
-def calibrate(model: nn.Module, task: Any, data: Any, size: int, accelerator: Any) -> None:
-    """Let a task set what of a model is settled on validation rows after the training, if there is such a thing."""
+def calibrated(model: nn.Module, task: Any, data: Any, size: int, accelerator: Any) -> dict[str, Scores]:
+    """The scores of validation and test, after a task has set what of a model is settled on validation rows, if any."""
     if hasattr(task, "calibrate"):
         task.calibrate(model, evaluate(model, task, data, "val", size, accelerator))
+    return scored(model, task, data, size, accelerator)
 
 
 def save_model(folder: Path, config: RunConfig, data: Any, model: nn.Module, name: str = "model") -> None:
