@@ -14,7 +14,7 @@ from plait.core.kinds import config_class, kinds
 from plait.runs.fit import fit
 from typed_command import Command, typed
 
-BARS = 1103
+BARS = 1607
 CHOSEN = """--size tiny --data.topology.window 37 --data.topology.delay 5 --data.lookback 17 --epochs 1 --device cpu
     --data.cache cache --trackers [] --accept always --jobs 1"""
 
