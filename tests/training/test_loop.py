@@ -276,7 +276,7 @@ def test_a_glob_that_matches_nothing_is_told(data: ForecastData, field: str) -> 
         build_optimizer(_model(data), StageConfig(name="all"), TrainingConfig(**{field: {"nothing.*": 0.1}}))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_compiled_training_learns_the_same(data: ForecastData, tmp_path: Path) -> None:
     stage = [StageConfig(name="all", epochs=1)]
     plain = _train(data, tmp_path / "plain", _model(data), stage)
