@@ -14,9 +14,10 @@ from plait.core.tokens import Batch, Output
 from plait.data.samples import SampleData
 from plait.objectives.auxiliary import AuxiliaryConfig
 from plait.objectives.bootstrap import Rivals, Scores
-from plait.objectives.classification import balanced_class_weights, row_scores, surprise
+from plait.objectives.classification import balanced_class_weights, surprise
 from plait.tasks import _samples
 from plait.tasks._auxiliary import Auxiliary
+from plait.tasks._classes import SCORE, Metric, class_metrics, class_scores, scores_of_shares
 
 
 class ClassificationTaskConfig(Config):
@@ -26,7 +27,7 @@ class ClassificationTaskConfig(Config):
     kind: Literal["classification"] = "classification"
     class_weights: Literal["none", "balanced"] = "none"
     """Whether all classes weigh the same in the loss, however many rows they have."""
-    metric: Literal["log_loss", "error_rate"] = "log_loss"
+    metric: Metric = "log_loss"
     """By what validation chooses, and what is compared; smaller is better, and no auxiliary objective is among it."""
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     """Objectives learned beside the target."""
@@ -44,7 +45,7 @@ class ClassificationTask:
     def __init__(self, config: ClassificationTaskConfig, data: SampleData) -> None:
         self.data, self.metric = data, config.metric
         self.auxiliary = Auxiliary(config.auxiliary, data)
-        self.score = "log_loss" if config.metric == "log_loss" else "errors"
+        self.score = SCORE[config.metric]
         self.classes, self.target = data.fitted.classes, str(data.fitted.target)
         self.unit = "nats a sample" if config.metric == "log_loss" else "share of samples"
         self.meanings = _samples.meanings(_samples.column_names(data))
@@ -90,8 +91,7 @@ class ClassificationTask:
 
     def scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Log loss and errors of each row, and its known targets; unweighted."""
-        found = row_scores(output.prediction.point, batch.targets["y"][:, 0], batch.targets["mask"][:, 0])
-        return {"log_loss": found["log_loss"], "errors": found["n"] - found["correct"], "n": found["n"]}
+        return class_scores(output, batch)
 
     def selection(self, scores: Mapping[str, Any]) -> float:
         """The metric, by which validation chooses."""
@@ -99,10 +99,7 @@ class ClassificationTask:
 
     def metrics(self, scores: Mapping[str, Any]) -> dict[str, float]:
         """Log loss and share of errors over all known targets."""
-        count = float(np.sum(scores["n"]))
-        both = {"log_loss": float(np.sum(scores["log_loss"])) / count}
-        both["error_rate"] = float(np.sum(scores["errors"])) / count
-        return {name: both[name] for name in (self.metric, *both)}
+        return class_metrics(scores, self.metric)
 
     def rivals(self, data: SampleData) -> Rivals:
         """Per-row scores of the cheap rivals on validation and test, each study or batch column alone among them."""
@@ -111,12 +108,7 @@ class ClassificationTask:
     def _sums(self, truth: NDArray[Any], shares: NDArray[np.float64]) -> Scores:
         """The sums of a rival's probabilities. Shape: truth (n,) of names, shares (n, classes)."""
         place = {name: code for code, name in enumerate(self.classes)}
-        label = np.array([place.get(name, -1) for name in truth])
-        known = label >= 0
-        of_truth = shares[np.arange(len(label)), np.where(known, label, 0)]
-        loss = np.where(known, -np.log(of_truth), 0.0)
-        wrong = known & (shares.argmax(axis=1) != label)
-        return {"log_loss": loss, "errors": wrong.astype(np.float64), "n": known.astype(np.float64)}
+        return scores_of_shares(shares, np.array([place.get(name, -1) for name in truth], dtype=np.int64))
 
     def context_rivals(self, data: SampleData) -> Rivals:
         """None more: what metadata say alone is among the rivals of every run."""

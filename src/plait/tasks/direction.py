@@ -16,7 +16,8 @@ from plait.core.tokens import Batch, Output
 from plait.data.directions import DIRECTIONS, NextDirection
 from plait.data.windows import ForecastData
 from plait.objectives.bootstrap import Rivals
-from plait.objectives.classification import cross_entropy, row_scores
+from plait.objectives.classification import cross_entropy
+from plait.tasks._classes import SCORE, Metric, class_metrics, class_scores, scores_of_shares
 from plait.tasks._windows import batches
 
 CHUNK = 4096
@@ -29,7 +30,7 @@ class DirectionTaskConfig(Config):
     kind: Literal["direction"] = "direction"
     variate: str | None = None
     """The variate whose direction is asked for; unset: the first."""
-    metric: Literal["log_loss", "error_rate"] = "log_loss"
+    metric: Metric = "log_loss"
     """By what validation chooses, and what is compared; smaller is better."""
 
     @property
@@ -50,7 +51,7 @@ class DirectionTask:
 
     def __init__(self, config: DirectionTaskConfig) -> None:
         self.metric, self.question = config.metric, config.question
-        self.score = "log_loss" if config.metric == "log_loss" else "errors"
+        self.score = SCORE[config.metric]
         self.unit = "nats a window" if config.metric == "log_loss" else "share of windows"
 
     def losses(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
@@ -64,8 +65,7 @@ class DirectionTask:
 
     def scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Log loss and errors of each row, and whether its class is known."""
-        found = row_scores(output.prediction.point, batch.targets["y"][:, 0], batch.targets["mask"][:, 0])
-        return {"log_loss": found["log_loss"], "errors": found["n"] - found["correct"], "n": found["n"]}
+        return class_scores(output, batch)
 
     def selection(self, scores: Mapping[str, Any]) -> float:
         """The metric, by which validation chooses."""
@@ -73,18 +73,16 @@ class DirectionTask:
 
     def metrics(self, scores: Mapping[str, Any]) -> dict[str, float]:
         """Log loss and share of errors over all windows whose class is known."""
-        count = float(np.sum(scores["n"]))
-        both = {"log_loss": float(np.sum(scores["log_loss"])) / count}
-        both["error_rate"] = float(np.sum(scores["errors"])) / count
-        return {name: both[name] for name in (self.metric, *both)}
+        return class_metrics(scores, self.metric)
 
     def rivals(self, data: ForecastData) -> Rivals:
         """Per-row scores of the cheap answers on validation and test."""
         panel = self._panel(data)
-        answers = {name: rival(panel) for name, rival in DIRECTION_RIVALS.items()}
-        return {
-            name: {split: _sums(made[split], panel.label[split]) for split in SCORED} for name, made in answers.items()
-        }
+        made: Rivals = {}
+        for name, rival in DIRECTION_RIVALS.items():
+            shares = rival(panel)
+            made[name] = {split: scores_of_shares(shares[split], panel.label[split]) for split in SCORED}
+        return made
 
     def context_rivals(self, data: ForecastData) -> Rivals:
         """None more."""
@@ -149,11 +147,3 @@ class DirectionTask:
     def _codes(self, data: ForecastData, origin: Tensor) -> NDArray[np.int64]:
         found, known = self.question.classes(data, origin)
         return torch.where(known, found, -1).numpy()
-
-
-def _sums(shares: NDArray[np.float64], label: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """The sums of a rival's probabilities over rows with a known class. Shape: (n, classes), (n,)."""
-    known = label >= 0
-    of_truth = np.where(known, shares[np.arange(len(label)), label], 1.0)
-    wrong = known & (shares.argmax(axis=1) != label)
-    return {"log_loss": -np.log(of_truth), "errors": wrong.astype(np.float64), "n": known.astype(np.float64)}
