@@ -29,7 +29,8 @@ def fields_page(recipe: Recipe, raw: Mapping[str, Any]) -> str:
                 lines.append(f"      {field.meaning}")
             for item in field.items:
                 default = "must be given" if item.required else f"default {shown(item.default)}"
-                lines.append(f"      {item.path}: {item.type}, {default}. {item.meaning}")
+                name = f"--{field.path}.NAME.{item.path}" if field.keyed else item.path
+                lines.append(f"      {name}: {item.type}, {default}. {item.meaning}")
     others = [(path, some) for path, some in names.items() if path not in shown_paths]
     if others:
         lines.append("\naliases of fields that other kinds have")

@@ -80,7 +80,7 @@ def part_room(annotation: Any, metadata: list[Any]) -> str | None:
 
 
 def config_of(annotation: Any) -> "type[Config] | None":
-    """The Config class inside an annotation (`C`, `C | None`, `list[C]`), or None."""
+    """The Config class inside an annotation (`C`, `C | None`, `list[C]`, `dict[str, C]`), or None."""
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return annotation
     return next((found for inner in get_args(annotation) if (found := config_of(inner))), None)
@@ -115,14 +115,17 @@ def _line(cls: type[Config], data: Mapping[str, Any], item: Any) -> str:
 def class_at(cls: type[Config], data: Any, steps: tuple[Any, ...]) -> "type[Config] | None":
     """The Config class that holds the field reached by `steps` from `cls`, looking up kinds in `data`."""
     owner: type[Config] | None = cls
+    keyed = False
     for step in steps:
         data = data.get(step) if isinstance(data, Mapping) else data[step] if isinstance(data, list) else None
-        if isinstance(step, int):
+        if isinstance(step, int) or keyed:
+            keyed = False
             continue
         field = owner.model_fields.get(step) if owner else None
         if field is None:
             return None
         room = part_room(field.annotation, field.metadata)
+        keyed = get_origin(field.annotation) is dict
         kind = data.get("kind") if isinstance(data, Mapping) else data
         if room:
             kind = kind_named(kind, kinds(room)) if isinstance(kind, str) else None

@@ -23,7 +23,9 @@ class FieldInfo:
     boolean: bool = False
     required: bool = False
     items: "tuple[FieldInfo, ...]" = ()
-    """Of a list of configs, the fields of each."""
+    """Of a list or a mapping of configs, the fields of each."""
+    keyed: bool = False
+    """Whether it is a mapping whose keys the user names, with a mapping below each."""
     usual: str | None = None
     """Of a `kind`: the one meant where another field of its part is named alone."""
 
@@ -43,19 +45,26 @@ def walk(cls: type[Config], given: Any, prefix: str = "") -> Iterator[FieldInfo]
         meaning = " ".join((field.description or "").split())
         if part:
             yield from _part(path, part, default, meaning)
-        elif (inner := config_of(field.annotation)) is not None and get_origin(field.annotation) is not list:
+        elif (inner := config_of(field.annotation)) is not None and get_origin(field.annotation) not in (list, dict):
             if isinstance(default, Config):
                 inner, default = type(default), default.model_dump(mode="json")
             yield from walk(inner, default, f"{path}.")
         elif name != "kind" or len(get_args(field.annotation)) > 1:  # the one kind of a part is told above it
             if isinstance(default, list):
-                default = [v.model_dump(mode="json") if isinstance(v, Config) else v for v in default]
+                default = [_plain(v) for v in default]
+            if isinstance(default, dict):
+                default = {key: _plain(v) for key, v in default.items()}
             items = tuple(walk(inner, {})) if inner is not None else ()
             required = default is PydanticUndefined
             yield FieldInfo(
                 path, type_words(field.annotation), None if required else default, meaning, _choices(field.annotation),
                 bool in (field.annotation, *get_args(field.annotation)), required, items,
+                keyed=_is_keyed(field.annotation),
             )  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, Config) else value
 
 
 def _part(path: str, part: PartOf, default: Any, meaning: str) -> Iterator[FieldInfo]:
@@ -70,6 +79,14 @@ def _part(path: str, part: PartOf, default: Any, meaning: str) -> Iterator[Field
     yield FieldInfo(f"{path}.kind", "one of " + ", ".join(known), kind, meaning, known, usual=shown)
     if shown in known:
         yield from walk(config_class(part.room, shown), default, f"{path}.")
+
+
+def _is_keyed(annotation: Any) -> bool:
+    """Whether it is `dict[str, C]` of a config, or `dict[str, dict[...]]`."""
+    if get_origin(annotation) is not dict:
+        return False
+    inner = get_args(annotation)[1]
+    return get_origin(inner) is dict or config_of(inner) is not None
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:
@@ -89,9 +106,9 @@ def type_words(annotation: Any) -> str:
         )
     if origin is list:
         return f"list of {type_words(inner[0])}"
-    if config_of(annotation):
-        return "mappings"
     if origin is dict:
         return f"mapping to {type_words(inner[1])}"
+    if config_of(annotation):
+        return "mappings"
     names = {int: "integer", float: "number", str: "text", bool: "true or false"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

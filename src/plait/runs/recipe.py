@@ -15,6 +15,7 @@ from plait.core.kinds import kind_named, same_kind
 from plait.core.yaml import Written
 from plait.runs.config import RunConfig
 from plait.runs.fields import FieldInfo, walk
+from plait.runs.names import Names
 
 Overrides = list[tuple[str, Any]]
 
@@ -168,27 +169,6 @@ def put(raw: dict[str, Any], path: str, value: Any) -> None:
     node[leaf] = value
 
 
-@dataclass(frozen=True)
-class Names:
-    """All fields of a config by path, and every short name (alias or unique last name) with the path it stands for."""
-
-    fields: dict[str, FieldInfo]
-    short: dict[str, str]
-
-    def find(self, name: str) -> str | None:
-        """The path of a full path, an alias, a unique last name or a part (for its kind); `-` and `_` are the same."""
-        wanted = name.replace("-", "_")
-        places = (wanted, self.short.get(wanted, wanted), f"{wanted}.kind")
-        return next((path for path in places if path in self.fields), None)
-
-    def switches(self) -> set[str]:
-        """The names that may stand without a value."""
-        last = {field.leaf for field in self.fields.values() if field.boolean}
-        every = {**{name: name for name in self.fields}, **self.short}
-        known = {name: self.fields[path].boolean for name, path in every.items() if path in self.fields}
-        return {name for name in {*last, *known} if known.get(name, True)}
-
-
 def names_of(raw: Mapping[str, Any], recipe: Recipe) -> Names:
     """The names of the fields that a config has with the kinds it chooses."""
     fields = {field.path: field for field in walk(RunConfig, raw)}
@@ -259,9 +239,24 @@ def spread(recipe: Recipe, overrides: Overrides) -> Overrides:
     """The overrides with each name that stands for several fields written out."""
     out: Overrides = []
     for name, value in overrides:
-        fields = recipe.written_as.get(name.replace("_", "-"))
-        out += [(name, value)] if fields is None else [(path, _given(form, value)) for path, form in fields.items()]
+        for pattern, fields in recipe.written_as.items():
+            key = _key_in(pattern, name)
+            if key is not None:
+                out += [(path.replace("*", key), _given(form, value)) for path, form in fields.items()]
+                break
+        else:
+            out.append((name, value))
     return out
+
+
+def _key_in(pattern: str, name: str) -> str | None:
+    """What the `*` of a pattern stands for in a name, "" in a pattern without one; None where it does not fit."""
+    before, star, after = pattern.replace("-", "_").partition("*")
+    plain = name.replace("-", "_")
+    if not star:
+        return "" if plain == before else None
+    fits = plain.startswith(before) and plain.endswith(after) and len(plain) > len(before) + len(after)
+    return name[len(before) : len(name) - len(after)] if fits else None
 
 
 def _given(form: Any, value: Any) -> Any:
@@ -307,7 +302,7 @@ def apply(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> dict[str
             continue  # the kinds that were named lack it: what was named itself tells what is wrong
         if path is None:
             raise _unknown(name, names, raw, recipe)
-        typed = _as_typed(names.fields[path], value)
+        typed = _as_typed(names.field(path), value)
         if path == "recipe" and typed != recipe.name:
             raise ConfigError(f"this is a config of {recipe.name}", where="--recipe", fix="name another recipe instead")
         _fill_kinds(raw, path, names)
