@@ -253,6 +253,23 @@ def test_choose_last_ends_with_the_last_weights_and_never_early(data: ForecastDa
     assert best.position.best == min(line["val"] for line in lines[: best.position.best_epoch + 1] if "val" in line)
 
 
+def test_plateau_halves_the_rate_where_validation_stands_still(data: ForecastData, tmp_path: Path) -> None:
+    stage = [StageConfig(name="all", epochs=9)]
+    fields = {"lr": 0.05, "schedule": "plateau", "plateau": 2, "patience": 100, "log_steps": 1}
+    _train(data, tmp_path, _model(data), stage, **fields)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    best, stale, rate = lines[0]["val"], 0, 0.05
+    for line in lines[1:]:
+        if line["event"] == "step":
+            assert line["lr"] == rate
+        else:
+            best, stale = (line["val"], 0) if line["val"] < best else (best, stale + 1)
+            rate *= 0.5 if stale and stale % 2 == 0 else 1.0
+    assert 0 < rate < 0.05
+    with pytest.raises(ValueError, match="plateau waits"):
+        TrainingConfig(schedule="plateau", choose="last")
+
+
 def test_rates_and_decays_of_parts_are_the_first_that_a_name_matches(data: ForecastData) -> None:
     model = _model(data)
     config = TrainingConfig(

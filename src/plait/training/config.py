@@ -48,8 +48,11 @@ class TrainingConfig(Config):
     """Weight decay of AdamW, on matrices only."""
     weight_decay_of: dict[str, float] = {}
     """Weight decays, in place of weight_decay, of the matrices that a glob names."""
-    schedule: Literal["constant", "cosine", "one_cycle", "halving"] = "cosine"
-    """Rate over a stage's steps: constant; half a cosine to 0; a rise from a 25th, then a cosine; halved each epoch."""
+    schedule: Literal["constant", "cosine", "one_cycle", "halving", "plateau"] = "cosine"
+    """Rate over a stage's steps: constant; half a cosine to 0; a rise from a 25th, then a cosine; halved each epoch;
+    halved after every `plateau` epochs without a better validation score."""
+    plateau: int = Field(5, ge=1)
+    """Epochs without a better validation score after which the schedule plateau halves the rate."""
     warmup: float = Field(0.0, ge=0, lt=1)
     """Share of a stage's steps over which the rate rises (one_cycle: 0.3 if 0)."""
     clip: float = Field(1.0, ge=0)
@@ -87,12 +90,14 @@ class TrainingConfig(Config):
     """Stages in order; each begins with the best weights of the one before."""
 
     @model_validator(mode="after")
-    def _is_one_mode(self) -> "TrainingConfig":
+    def _fits(self) -> "TrainingConfig":
         asked = [name for name in MODES if getattr(self, name)]
         if len(asked) > 1:
             # Each shares out more than the one before it.
             dropped = " and ".join(asked[:-1])
             raise ValueError(f"{dropped} and {asked[-1]} are set, a training has one of them: drop {dropped}")
+        if self.schedule == "plateau" and self.choose == "last":
+            raise ValueError("the schedule plateau waits for a better validation score, choose last knows none")
         if self.fsdp and self.precision == "fp16":
             raise ValueError("fsdp and precision fp16 do not go together: take bf16, or distributed")
         return self

@@ -101,7 +101,7 @@ class Trainer:
             if "ema" in self.weights:
                 self.weights["ema"] = shards_like(self.weights["ema"], self.live)
         else:
-            position.epoch = position.batch = position.stale = 0
+            position.epoch = position.batch = position.stale = position.cuts = 0
             rank = self.parallel.rank  # each process has its own dropout
             seed_torch(self.seed, "stage", stage.name, *([rank] if rank else []))
             if self.config.ema:
@@ -142,7 +142,7 @@ class Trainer:
         while position.batch < per_epoch:
             rows = order[position.batch * size : (position.batch + 1) * size]
             at = position.epoch * per_epoch + position.batch
-            rate = learning_rate(at, steps, per_epoch, stage, self.config)
+            rate = learning_rate(at, steps, per_epoch, stage, self.config, position.cuts)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
             losses = self._step(rows, stage)
@@ -255,6 +255,7 @@ class Trainer:
             self.weights["best"] = copy_weights(self.live)
         else:
             position.stale += 1
+            position.cuts += position.stale % self.config.plateau == 0
 
     def _record(self, entry: dict[str, Any]) -> None:
         self.position.log_bytes = self.log.write(entry, self.position.step, self.position.log_bytes)

@@ -60,8 +60,12 @@ def _named(values: dict[str, float], name: str, usual: float) -> float:
     return next((value for glob, value in values.items() if fnmatchcase(name, glob)), usual)
 
 
-def learning_rate(step: int, steps: int, per_epoch: int, stage: StageConfig, config: TrainingConfig) -> float:
-    """The rate of a stage's `step` (from 0) of `steps`: a pure function, so that resuming needs no scheduler state."""
+def learning_rate(
+    step: int, steps: int, per_epoch: int, stage: StageConfig, config: TrainingConfig, cuts: int = 0
+) -> float:
+    """The rate of a stage's `step` (from 0) of `steps`, after `cuts` plateaus: a pure function, so that resuming needs
+    no scheduler state.
+    """
     peak = stage.lr or config.lr
     if config.schedule == "one_cycle":
         rise = max(1, round((config.warmup or 0.3) * steps))
@@ -76,4 +80,6 @@ def learning_rate(step: int, steps: int, per_epoch: int, stage: StageConfig, con
         return peak * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
     if config.schedule == "halving":
         return float(peak * 0.5 ** (step // per_epoch))
+    if config.schedule == "plateau":
+        return float(peak * 0.5**cuts)
     return peak

@@ -18,6 +18,7 @@ class Position:
     best: float | None = None
     best_epoch: int = 0
     stale: int = 0
+    cuts: int = 0
     sums: dict[str, list[float]] = field(default_factory=dict)
     log_bytes: int = 0
     done: bool = False
