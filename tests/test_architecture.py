@@ -25,6 +25,7 @@ ROOMS: dict[str, tuple[float, float]] = {
     "fusion": (2, 1),
     "heads": (2, 1),
     "embedders": (2, 1),
+    "image_embedders": (2.5, 2),
     "models": (3, 2),
     "data": (3, 2),
     "tasks": (4, 3),

@@ -31,7 +31,10 @@ app = typer.Typer(
     epilog="plait VERB --help says more; plait --version prints the version.",
 )
 data_app = typer.Typer(
-    help="Look at data: list, fetch, check.", rich_markup_mode=None, no_args_is_help=True, context_settings=GROUP
+    help="Look at data: list, fetch, check, convert.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings=GROUP,
 )
 app.add_typer(data_app, name="data")
 
@@ -49,7 +52,7 @@ def _raw(name: str, summary: str, group: typer.Typer = app) -> None:
 
 _raw("demo", "Train on planted data and print a verdict (runs/demo).")
 _raw("init", "Print a recipe as commented YAML.")
-_raw("embed", "Encode the texts of a recipe's data into the store, once.")
+_raw("embed", "Turn photos or texts into arrays of embeddings, or encode a recipe's texts, once.")
 _raw("features", "Compute what a recipe reads of its data before any network, once.")
 _raw("train", "Train a recipe or a run.yaml into a new run folder.")
 _raw("pretrain", "Train a recipe's encoder without labels into a new run folder.")
@@ -63,6 +66,7 @@ _raw("doctor", "Say what this machine and installation can do.")
 _raw("list", "List recipes, data kinds and the kinds of parts.", data_app)
 _raw("fetch", "List public data, or download a set of it and check each file.", data_app)
 _raw("check", "Read and check a recipe's data; exit 3 on what is to be decided.", data_app)
+_raw("convert", "Read embeddings out of a legacy pickle into an .npz; nothing of the pickle runs.", data_app)
 
 
 def run_verb(verb: str, tokens: list[str]) -> None:

@@ -1,5 +1,6 @@
-"""`plait predict`: answers for new data, or for a split of a run's own."""
+"""`plait predict`: answers of one run or of several together, for new data or for a split of their own."""
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,22 @@ from plait.core.console import say
 from plait.core.errors import ConfigError, DataError, FileError
 
 TABLES = {"path": "frame", "text-path": "texts"}
-SAMPLES = ("table", "sequences", "tree", "distances", "taxonomy", "metadata")
+SAMPLES = ("table", "sequences", "tree", "distances", "taxonomy", "metadata", "sources")
 NEW = {**TABLES, **{name: name for name in SAMPLES}}
 """The options that new data are given by, with the names by which sources ask for them."""
 
 
 def predict_verb(tokens: list[str]) -> dict[str, Any]:
-    """Predict with a run, and print the table or write it."""
+    """Predict with a run, or with the mean of several, and print the table or write it."""
     from plait.core.files import write_file
     from plait.runs.run import load_run
 
-    parsed = only_options(tokens, ("RUN",), valued=("split", "output", "device", *NEW))
+    mean = "--mean" in tokens
+    words = sum(1 for _ in takewhile(lambda token: not token.startswith("--"), tokens))
+    valued = ("split", "output", "device", "weights-from", *NEW)
+    parsed = only_options([token for token in tokens if token != "--mean"], ("RUN",) * max(1, words), valued)
     options = parsed.options
-    run = load_run(parsed.words[0]).on(options.get("device", "auto"))
+    run = _together([load_run(word).on(options.get("device", "auto")) for word in parsed.words], mean, options)
     taken = _taken(run.config.data)
     given = {name: options[name] for name in NEW if name in options}
     _check(run, taken, given)
@@ -40,6 +44,23 @@ def predict_verb(tokens: list[str]) -> dict[str, Any]:
         return {"run": str(run.folder), "output": options["output"], "lines": len(made)}
     say(made.to_string(index=False, max_rows=20))
     return {"run": str(run.folder), "forecast": made.to_dict(orient="records")}
+
+
+def _together(runs: list[Any], mean: bool, options: dict[str, str]) -> Any:
+    """The one run, or several as one that answers with their weighted mean."""
+    from plait.runs.ensemble import Ensemble
+
+    fitted = options.get("weights-from")
+    if len(runs) == 1:
+        if mean or fitted:
+            raise ConfigError("one run has no other to be averaged with", fix="name two runs or more")
+        return runs[0]
+    if mean == (fitted is not None):
+        raise ConfigError("how do several runs answer together?", fix="give --mean, or --weights-from val")
+    found = Ensemble.of(runs, fitted)
+    for words in found.told():
+        say(words)
+    return found
 
 
 def _taken(source: Any) -> list[str]:

@@ -7,14 +7,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from plait.cli.arguments import COMMON, config_of, guide_of, only_options, raw_config_of, scored_split
+from plait.cli.arguments import COMMON, config_of, guide_of, only_options, raw_config_of
+from plait.cli.convert import data_convert
+from plait.cli.embed import embed
+from plait.cli.evaluate import evaluate
 from plait.cli.features import features
 from plait.cli.fetch import data_fetch
 from plait.cli.pretrain import pretrain
 from plait.cli.training import train_run
 from plait.cli.verdict import tell_ablation, tell_comparison, tell_fusions
 from plait.core.console import say
-from plait.core.errors import ConfigError, DataError, FileError, PlaitError, Terminated
+from plait.core.errors import ConfigError, FileError, PlaitError, Terminated
 
 
 def _usage(tokens: list[str], text: str) -> bool:
@@ -64,28 +67,17 @@ def _train_help(tokens: list[str]) -> Any:
     return {}
 
 
-def evaluate(tokens: list[str]) -> Any:
-    """Score a run again."""
-    if _usage(tokens, "evaluate RUN [--split val|test] [--device auto|cpu|cuda|mps]"):
-        return {}
-    parsed = only_options(tokens, ("RUN",), valued=("split", "device"))
-    from plait.runs.run import load_run
-
-    split = scored_split(parsed.options.get("split", "test"))
-    metrics = load_run(parsed.words[0]).on(parsed.options.get("device", "auto")).evaluate(split)
-    for name, value in metrics.items():
-        say(f"{split} {name}: {value:.6f}")
-    return {"run": parsed.words[0], "split": split, "metrics": {split: metrics}}
-
-
 def predict(tokens: list[str]) -> Any:
     """Predict with a run."""
     if _usage(
         tokens,
-        "predict RUN [--split val|test] [--output FILE.csv] [--device auto|cpu|cuda|mps] [new data]\n\n"
+        "predict RUN [--split val|test] [--output FILE.csv] [--device auto|cpu|cuda|mps] [new data]\n"
+        "       plait predict RUN RUN ... --mean|--weights-from val [...]\n\n"
         "New data of a series: --path SERIES.csv [--text-path TEXTS.csv]; the forecast is from its last row, without\n"
         "it from the last row of the run's own data. Of samples: --table FILE [--metadata FILE] [--sequences FILE].\n"
-        "With --split: every row of that split of the run's own data.",
+        "Of products: --table FILE [--sources FOLDER], the folder of arrays named as the run's own.\n"
+        "With --split: every row of that split of the run's own data. Several runs answer together: with equal\n"
+        "weights, or with those that are best on the validation rows they share.",
     ):
         return {}
     from plait.cli.predict import predict_verb
@@ -207,21 +199,6 @@ def demo(tokens: list[str]) -> Any:
     return run_demo(folder, _count(parsed.options.get("seeds", "2"), "--seeds"))
 
 
-def embed(tokens: list[str]) -> Any:
-    """Encode texts into the store."""
-    if _usage(tokens, "embed RECIPE [fields]"):
-        return {}
-    from plait.runs.assemble import build_data
-
-    _, _, config = config_of(tokens)
-    data = build_data(config)
-    if getattr(data, "text", None) is None:
-        raise DataError("these data have no text", where="data", fix="give data.text.path")
-    total = data.text.states.shape[0]
-    say(f"{total} distinct texts in the store, {data.encoded} of them encoded now")
-    return {"texts": total, "encoded": data.encoded}
-
-
 def data_list(tokens: list[str]) -> Any:
     """List what can be named in `kind` fields, without importing any of it."""
     if _usage(tokens, "data list"):
@@ -302,6 +279,7 @@ def doctor(tokens: list[str]) -> Any:
 
 
 __all__ = [
-    "audit", "compare", "data_check", "data_fetch", "data_list", "demo", "doctor", "embed", "evaluate", "explain",
+    "audit", "compare", "data_check", "data_convert", "data_fetch", "data_list", "demo", "doctor", "embed", "evaluate",
+    "explain",
     "features", "init", "predict", "pretrain", "report", "train",
 ]  # fmt: skip

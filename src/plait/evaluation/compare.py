@@ -21,6 +21,7 @@ from plait.runs.assemble import build_data, build_model, is_fused, stages_for
 from plait.runs.config import RunConfig
 from plait.runs.fit import fit, warn
 from plait.runs.folder import check_data, read_json, write_splits
+from plait.runs.late import equal, fitted
 from plait.runs.recipe import Recipe, merge
 
 WEAK = 0.10
@@ -45,12 +46,21 @@ class Plan:
     meanings: dict[str, str] = field(default_factory=dict)
     folds: int = 0
     given_by: str = ""
+    late: tuple[str, ...] = ()
+    """Arms whose answers are averaged, with equal weights and with those that validation asks for."""
 
     @classmethod
     def of_recipe(cls, recipe: Recipe, config: RunConfig, seeds: tuple[int, ...]) -> "Plan":
-        """The comparison of a recipe."""
+        """The comparison of a recipe. Errors: ConfigError where nothing stands beside the anchor."""
         folds = getattr(config.data, "folds", None) or recipe.folds
-        return cls(config, recipe.modality, recipe.arms, seeds, recipe.meanings, folds, recipe.given_by)
+        modality = recipe.modality
+        if modality == "*":
+            modality = " and ".join(config.data.contexts)
+            if not modality:
+                raise ConfigError(
+                    "there is nothing beside the anchor to compare", where="data", fix=f"give {recipe.given_by}"
+                )
+        return cls(config, modality, recipe.arms, seeds, recipe.meanings, folds, recipe.given_by, recipe.late)
 
     def of(self, arm: str, seed: int, fold: int = 0) -> RunConfig:
         """The config of one training."""
@@ -278,7 +288,27 @@ class Comparison:
                 arms.append(replace(arm(name, tests), name=f"{name}_raw", meaning=f"{name} before acceptance"))
             else:
                 arms.append(arm(name, tests))
-        return arms
+        return [*arms, *self._late(raw)]
+
+    def _late(self, raw: Raw) -> list[Arm]:
+        """The arms of `plan.late` averaged: with equal weights, and with those that each fold's validation asks for."""
+        shared, averaged = self.trainings, self.plan.late
+        if not averaged:
+            return []
+        equally, fitting = [], []
+        for seed in range(len(self.plan.seeds)):
+            folds: tuple[list[Scores], list[Scores]] = ([], [])
+            for fold, part in enumerate(shared.parts):
+                val, test = ([raw[name][split][seed][fold] for name in averaged] for split in SCORED)
+                for made, weights in zip(folds, (equal(len(averaged)), fitted(part.task, val)), strict=True):
+                    made.append(part.task.together(test, weights))
+            equally.append(folds[0])
+            fitting.append(folds[1])
+        of = " and ".join(averaged)
+        return [
+            replace(shared.arm("late_equal", equally), meaning=f"the mean of {of}, trained apart"),
+            replace(shared.arm("late_fitted", fitting), meaning=f"{of}, trained apart, weighted by validation"),
+        ]
 
     def _result(self, raw: Raw, decisions: Mapping[str, list[list[Acceptance]]]) -> dict[str, Any]:
         shared = self.trainings

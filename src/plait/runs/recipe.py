@@ -50,7 +50,8 @@ class Recipe:
     usual: dict[str, dict[str, Any]]
     """What is laid over the config for a kind of data, where no size is asked for."""
     modality: str
-    """What the comparison judges; empty where it sets parts of the model side by side."""
+    """What the comparison judges, `*` for all that stands beside the anchor; empty where it sets parts of the model
+    side by side."""
     arms: dict[str, dict[str, Any]]
     meanings: dict[str, str]
     """What each arm of the comparison is."""
@@ -58,6 +59,8 @@ class Recipe:
     """The option that gives the modality which a comparison judges."""
     folds: int
     """Folds of the comparison; 0: the config's own splits."""
+    late: tuple[str, ...]
+    """Arms whose answers are averaged in two more lines of the comparison."""
     source: str
     """The name or file the config came from."""
     pretraining: dict[str, Any]
@@ -93,14 +96,15 @@ def load_recipe(name: str) -> Recipe:
         files_here = [path.name for path in Path().glob("*.yaml")]
         raise ConfigError(f"no recipe {name!r}", fix=suggest(name, [*recipe_names(), *files_here]))
     data = yaml.parse(files("plait.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
+    judged = data["compare"]
     return Recipe(
         name, data["about"], {"recipe": name, **data["config"]}, data["sizes"], data.get("demo", {}),
         data["aliases"], tuple(data.get("ignored", ())), data.get("words", {}), data.get("kinds", {}),
         data.get("implies", {}), data.get("written_as", {}), tuple(data.get("old", ())), data.get("guides", {}),
         data["anchor"], data.get("usual", {}),
-        data["compare"].get("modality", ""), data["compare"]["arms"], data["compare"]["meanings"],
-        data["compare"].get("given_by", ""),
-        data["compare"].get("folds", 0), name, data.get("pretrain", {}), data.get("seed_yaml", {}),
+        judged.get("modality", ""), judged["arms"], judged["meanings"], judged.get("given_by", ""),
+        judged.get("folds", 0), tuple(judged.get("late", ())), name, data.get("pretrain", {}),
+        data.get("seed_yaml", {}),
     )  # fmt: skip
 
 

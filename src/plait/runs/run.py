@@ -76,6 +76,19 @@ class Run:
         """The metrics of a split with intervals, computed anew."""
         return summarise(self.task, self.scores(split), self.data.units(split))
 
+    def groups(self, split: str, bins: str) -> list[dict[str, Any]]:
+        """Errors of held-out rows by what they are of, as the task groups them.
+
+        Errors: ConfigError where it groups nothing; those of the task's `groups`.
+        """
+        if not hasattr(self.task, "groups"):
+            raise ConfigError(
+                f"errors of the task {self.config.task.kind} are not grouped", where="--groups", fix="leave it out"
+            )
+        size, device = self.config.training.eval_batch_size, next(self.model.parameters()).device
+        found: list[dict[str, Any]] = self.task.groups(self.data, self.model, split, size, device, bins)
+        return found
+
     def predict(self, frame: Any = None, texts: Any = None, split: str | None = None, **files: Any) -> pd.DataFrame:
         """Predictions in the unit of the files, as a table.
 

@@ -225,7 +225,7 @@ def learn(case: Case, module: nn.Module, lessons: list[Tensors], lr: float, seed
 
 
 def with_dropout(config: Config, rate: float) -> Config:
-    """The config with every dropout of its tree at one rate."""
+    """The config with every dropout of its tree at one rate, and every noise of that deviation."""
     changes: dict[str, Any] = {}
     for name in type(config).model_fields:
         value = getattr(config, name)
@@ -233,6 +233,6 @@ def with_dropout(config: Config, rate: float) -> Config:
             changes[name] = with_dropout(value, rate)
         elif isinstance(value, list | tuple):
             changes[name] = type(value)(with_dropout(v, rate) if isinstance(v, Config) else v for v in value)
-        elif isinstance(value, float) and (name == "dropout" or name.endswith("_dropout")):
+        elif isinstance(value, float) and (name in ("dropout", "noise") or name.endswith("_dropout")):
             changes[name] = rate
     return config.model_copy(update=changes)

@@ -39,12 +39,13 @@ def check_encoder(
 
     The class variable `modality` of the config names the stream of `schema` that is encoded; unset, the schema is
     `schema_of(config)`. `asv` are rows of a feature table: `values`, `mask`, `counts` (b, s); the encoder returns a
-    token each, or one a sample. `metadata` are columns: `values` codes, `numbers`, `mask` (b, k). Any other anchor is
-    a series: `values` and `mask` (b, t, v), `marks` (b, t, k), `prior` (b, p, v), `season` (b,), and a token a
-    variate; of `candles` the encoder gives as many tokens as it likes. Any other stream is
-    of vectors: `values` (b, m, e), `mask` and `age` (b, m), of which `schema.grouped` says how many are pooled into
-    one. For other inputs give `fields(rows, generator)`, which returns them with a `mask`. A part with `fill` is
-    filled with random tables after it is built.
+    token each, or one a sample. `metadata` are columns: `values` codes, `numbers`, `mask` (b, k). `attributes` are a
+    table's row: `values` (b, 1, w), `mask` (b, 1), `codes` (b, k), a token a row. Any other anchor is a series:
+    `values` and `mask` (b, t, v), `marks` (b, t, k), `prior` (b, p, v), `season` (b,), and a token a variate; of
+    `candles` the encoder gives as many tokens as it likes. Any other stream is of vectors: `values` (b, m, e), `mask`
+    and `age` (b, m), of which `schema.grouped` says how many are pooled into one, and where it has one vector a row
+    the encoder gives as many tokens as it likes. For other inputs give `fields(rows, generator)`, which returns them
+    with a `mask`. A part with `fill` is filled with random tables after it is built.
 
     Tolerances, relative to max(1, |y|): 1e-5, and 1e-6 for the rows that a change does not concern; in other dtypes
     than float32 both are 2e-2. What is said to be exact or bit for bit is compared by `torch.equal` in every dtype.
@@ -84,9 +85,18 @@ def candle_schema() -> Schema:
     return Schema("candles", streams, tuple("abcde"), 11, seasons=1, stream_tokens=alone, outputs=2)
 
 
+def product_schema() -> Schema:
+    """Three numbers and two columns of categories, an image of one vector, words of seven, and a price."""
+    streams = {"attributes": 3, "image": 17, "words": 13}
+    counts = {"attributes": 1, "image": 1, "words": 7}
+    return Schema("attributes", streams, stream_tokens=counts, columns={"zip": 5, "state": 2}, outputs=1)
+
+
 def schema_of(config: Config) -> Schema:
     """The schema an encoder is checked with, by its modality."""
     modality = getattr(config, "modality", "")
+    if modality in product_schema().streams:
+        return product_schema()
     if modality in candle_schema().streams:
         return candle_schema()
     return sample_schema() if modality in ("asv", "metadata") else series_schema()
@@ -150,12 +160,15 @@ class EncoderCase(Case):
         return {"x": x, "mask": mask}
 
     def masks(self, inputs: Tensors) -> dict[str, str]:
-        """`mask` tells of `values`, and in a stream of vectors or a sample of every float with one value a token."""
+        """`mask` tells of `values`, of `codes`, and in a stream of vectors or a sample of every float with one value a
+        token.
+        """
         mask = inputs["mask"]
         alike = [
             name
             for name, tensor in inputs.items()
             if (name == "values" and (tensor.is_floating_point() or self.modality in SAMPLES))
+            or name == "codes"
             or (tensor.is_floating_point() and mask.dim() == 2 and tensor.shape == mask.shape)
         ]
         return dict.fromkeys(alike, "mask")
@@ -213,7 +226,16 @@ def metadata_fields(schema: Schema, rows: int, maker: torch.Generator) -> Tensor
     return {"values": torch.where(mask, codes, 0), "numbers": torch.where(mask, numbers, 0.0), "mask": mask}
 
 
-SAMPLES = {"asv": asv_fields, "metadata": metadata_fields}
+def attributes_fields(schema: Schema, rows: int, maker: torch.Generator) -> Tensors:
+    """Numbers and codes of a table, 0 a code that no column knows; every second row but row 0 lacks all of them."""
+    sizes = torch.tensor(list(schema.columns.values()))
+    mask = torch.arange(rows)[:, None] % 2 == 0
+    fields = {"values": torch.randn(rows, 1, schema.streams["attributes"], generator=maker), "mask": mask}
+    codes = (torch.rand(rows, len(sizes), generator=maker) * (sizes + 1)).long()
+    return fields | ({"codes": codes} if len(sizes) else {})
+
+
+SAMPLES = {"asv": asv_fields, "metadata": metadata_fields, "attributes": attributes_fields}
 """How the fields of each modality of samples are drawn."""
 
 
@@ -238,7 +260,7 @@ def random_tables(schema: Schema, seed: int) -> Tensors:
 def shapes(case: EncoderCase) -> None:
     """Tokens (b, n, dim) with a bool mask (b, n): a variate is present if a step is, a vector, ASV or column if its
     mask says so; a group of vectors that are pooled, the one token of a sample, and those of candles, if one of them
-    is.
+    is, and those of a single vector if that is.
     """
     module, inputs = case.build(), case.sample()
     out = case.run(module, inputs)
@@ -248,7 +270,7 @@ def shapes(case: EncoderCase) -> None:
     require(list(x.shape) == expected and mask.dim() == 2, f"x {list(x.shape)} is not (b, n, dim) = {expected}")
     if case.fields is None:
         given = inputs["mask"].any(dim=1) if case.series else inputs["mask"].unflatten(1, (-1, case.group)).any(dim=-1)
-        if case.modality == "candles" or (case.modality == "asv" and mask.shape[1] == 1):
+        if case.modality == "candles" or given.shape[1] == 1 or (case.modality == "asv" and mask.shape[1] == 1):
             given = given.any(dim=1, keepdim=True).expand_as(mask)
         require(torch.equal(mask, given), "the mask does not say which variates, vectors, ASVs or columns are present")
 
@@ -266,7 +288,7 @@ def padding_amount_changes_nothing(case: EncoderCase) -> None:
     """Three more absent vectors or ASVs, or groups of them, at the end of a stream leave the present tokens as they
     were.
     """
-    if case.series or case.fields is not None or case.modality == "metadata":
+    if case.series or case.fields is not None or case.modality in ("metadata", "attributes"):
         return
     module, inputs = case.trained(), case.sample()
     more = 3 * case.group

@@ -28,6 +28,7 @@ from plait.testing.encoders import (
     SAMPLES,
     Fields,
     candle_schema,
+    product_schema,
     random_tables,
     sample_schema,
     series_fields,
@@ -55,7 +56,7 @@ def check_model(
 
     - batches: `Batch.check` refuses what the model can't read, `forward` reads inputs alone; rows are independent of
       each other, of their order and of the batch's size; content under a False mask is never read;
-    - presence: a row without context equals the run without that modality bit for bit, and where the fusion is
+    - presence: a row without any context equals the run without contexts bit for bit, and where the fusion is
       anchored and closed, the model at initialisation equals the same model with the fusion `none` bit for bit;
     - types: dtype, device, round trips, deterministic in evaluation mode, every parameter learns, from the whole batch
       or from the anchor alone (a model may stop the anchor's gradient while another leg learns);
@@ -65,10 +66,11 @@ def check_model(
 
     The batch is made from `schema`; unset, that is `schema_of(config)`. An anchor `asv` is samples: `asv` rows of a
     feature table, `asv_mask`, `asv_counts` (b, s), and as context `metadata` codes, `metadata_numbers`,
-    `metadata_mask` (b, k); a part with `fill` is filled with random tables after the model is built. Any other anchor
-    is a series `<anchor>`, `<anchor>_mask` (b, t, v), `_marks` (b, t, k), `_prior` (b, p, v), `_season` (b,), and each
-    context a stream of vectors `<name>` (b, m, e), `<name>_mask` and `<name>_age` (b, m). For other inputs give
-    `inputs(rows, generator)`.
+    `metadata_mask` (b, k); a part with `fill` is filled with random tables after the model is built. An anchor
+    `attributes` is rows of a table: `attributes` (b, 1, w), `attributes_mask` (b, 1), `attributes_codes` (b, k). Any
+    other anchor of a schema with a `lookback` is a series `<anchor>`, `<anchor>_mask` (b, t, v), `_marks` (b, t, k),
+    `_prior` (b, p, v), `_season` (b,). Each context, and an anchor of neither form, is a stream of vectors `<name>`
+    (b, m, e), `<name>_mask` and `<name>_age` (b, m). For other inputs give `inputs(rows, generator)`.
 
     Tolerances, relative to max(1, |y|): 1e-5, and 1e-6 for the rows that a change does not concern; in other dtypes
     than float32 both are 2e-2. What is said to be exact or bit for bit is compared by `torch.equal` in every dtype.
@@ -87,6 +89,8 @@ def check_model(
 def schema_of(config: Config) -> Schema:
     """The schema a model is checked with, by the inputs it reads."""
     reads = getattr(config, "reads", ())
+    if "attributes" in reads:
+        return product_schema()
     if "candles" in reads:
         return candle_schema()
     return sample_schema() if "asv" in reads else series_schema()
@@ -126,9 +130,9 @@ class ModelCase(Case):
 
     def fields(self, name: str, rows: int, maker: torch.Generator) -> Tensors:
         """Random fields of one modality."""
-        if self.of_samples:
+        if name in SAMPLES:
             return SAMPLES[name](self.schema, rows, maker)
-        if name == self.schema.anchor:
+        if name == self.schema.anchor and self.schema.lookback:
             return series_fields(self.schema, rows, maker)
         return vector_fields(self.schema, name, rows, maker)
 
@@ -163,13 +167,16 @@ class ModelCase(Case):
         return {name: tensor for name, tensor in outputs.items() if not name.startswith("loss ")}
 
     def masks(self, inputs: Tensors) -> dict[str, str]:
-        """Of every modality the content, and in a stream of vectors or samples every float with one value a token."""
+        """Of every modality the content, codes too, and in a stream of vectors or samples every float with one value a
+        token.
+        """
         found = {}
         for mask_name in (name for name in inputs if name.endswith("_mask")):
             name, mask = mask_name.removesuffix("_mask"), inputs[mask_name]
             for key, tensor in inputs.items():
                 own = key == name or (key.startswith(f"{name}_") and mask.dim() == 2 and tensor.shape == mask.shape)
-                if own and (tensor.is_floating_point() or (key == name and name in SAMPLES)):
+                codes = name in SAMPLES and key in (name, f"{name}_codes")
+                if codes or (own and tensor.is_floating_point()):
                     found[key] = mask_name
         return found
 
@@ -251,17 +258,20 @@ def closed_start(case: ModelCase) -> None:
 @law
 def row_without_context_equals_run_without(case: ModelCase) -> None:
     """With an anchored fusion, a row whose context is absent comes out bit for bit as if that modality, for the whole
-    run, were not there: after training, beside rows that have it.
+    run, were not there: after training, beside rows that have it. Of several contexts that is so where all are absent;
+    one of them leaves places of weight 0 among those of the others, and sums over more places round otherwise.
     """
     module, inputs = case.trained(), case.sample(rows=5)
-    for name in case.schema.contexts:
-        mask = inputs[f"{name}_mask"].clone()
-        mask[::2] = False
+    contexts = case.schema.contexts
+    for names in dict.fromkeys([*((name,) for name in contexts), contexts] if contexts else []):
+        masks = {f"{name}_mask": inputs[f"{name}_mask"].clone() for name in names}
+        for mask in masks.values():
+            mask[::2] = False
         absent = [0, 2, 4]
-        got = rows(case.seen(case.run(module, inputs | {f"{name}_mask": mask})), absent)
-        want = rows(case.seen(case.run(module, case.without(inputs, (name,)))), absent)
-        what = f"rows without {name}, against the run without it"
-        if getattr(case.fusion, "anchored", False):
+        got = rows(case.seen(case.run(module, inputs | masks)), absent)
+        want = rows(case.seen(case.run(module, case.without(inputs, names))), absent)
+        what = f"rows without {', '.join(names)}, against the run without"
+        if getattr(case.fusion, "anchored", False) and names == contexts:
             require_equal(got, want, what)
         else:
             require_near(got, want, case.near, what)
