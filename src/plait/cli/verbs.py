@@ -210,8 +210,8 @@ def data_list(tokens: list[str]) -> Any:
 
     found = {"recipes": sorted(p.name[:-5] for p in files("plait.recipes").iterdir() if p.name.endswith(".yaml"))}
     for title, room in (
-        ("data", "data.sources"), ("embedders", "embedders"), ("encoders", "encoders"), ("fusion", "fusion"),
-        ("heads", "heads"), ("tasks", "tasks"),
+        ("data", "data.sources"), ("embedders", "embedders"), ("images", "image_embedders"), ("encoders", "encoders"),
+        ("fusion", "fusion"), ("heads", "heads"), ("tasks", "tasks"),
     ):  # fmt: skip
         found[title] = list(kinds(room))
     for title, names in found.items():

@@ -78,7 +78,7 @@ def _no_objects(dtype: np.dtype[Any], path: Path) -> None:
     if dtype.hasobject:
         raise DataError(
             "the array holds Python objects, that is a pickle, and a pickle may run code", where=str(path),
-            fix=f"plait data convert {path}",
+            fix="save ids and embeddings as plain arrays" if path.suffix == ".npz" else f"plait data convert {path}",
         )  # fmt: skip
 
 

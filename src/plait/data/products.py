@@ -239,15 +239,18 @@ class ProductData:
         """The same rows and splits for the cheap predictions, with attributes and sources as they are filed."""
         from plait.baselines.prices import PricePanel
 
-        numbers = list(self.table.numbers.values())
+        numbers, prefix = list(self.table.numbers.values()), self.config.prefix
+        categories = {name: list(cells) for name, cells in self.table.categories.items()}
+        if prefix is not None:
+            # The attributes' encodings fall back on it: the rivals are told as much.
+            short = {f"{name}, first {prefix}": [cell[:prefix] for cell in cells] for name, cells in categories.items()}
+            categories |= short
         return PricePanel(
             log_price=self._log_price,
             rows=dict(self.rows_of),
             numbers=np.stack(numbers, axis=1) if numbers else np.zeros((len(self.table.ids), 0)),
             number_names=tuple(self.table.numbers),
-            categories=pd.DataFrame(
-                {name: list(cells) for name, cells in self.table.categories.items()}, index=range(len(self.table.ids))
-            ),
+            categories=pd.DataFrame(categories, index=range(len(self.table.ids))),
             sources={name: source.averaged for name, source in self.sources.items()},
             seed=self.seed,
         )

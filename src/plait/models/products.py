@@ -231,12 +231,14 @@ class Products(nn.Module):
     Reads `attributes` (b, 1, w), `attributes_mask` (b, 1), where there are categories `attributes_codes` (b, k), and
     of every other source `<name>` (b, t, e), `<name>_mask` (b, t). Shape: -> point (b, 1), with `points` (b, nets, 1)
     and of a mixture of experts `gate` and `experts` (b, nets, experts).
-    Units: z, near the logarithm of the price (`objectives.smape`); `centre` is the median of the train rows.
+    Units: z, near the logarithm of the price (`objectives.smape`); `centre` is the median of the train rows,
+    `spread` how far an interval reaches in it, not known until a task calibrates it on validation rows.
     Mask: a source that a row lacks is absent from the fusion; how that is read is the operator's.
     Source: the design document of `products`; Cheng et al. 2016 for the wide part beside the deep one.
     """
 
     centre: Tensor
+    spread: Tensor
 
     def __init__(self, nets: list[ProductsNet], anchor: str, categories: bool) -> None:
         super().__init__()
@@ -244,6 +246,7 @@ class Products(nn.Module):
         codes = [f"{ATTRIBUTES}_codes"] if anchor == ATTRIBUTES and categories else []
         self.required = (anchor, f"{anchor}_mask", *codes)
         self.register_buffer("centre", torch.zeros(1, 1))
+        self.register_buffer("spread", torch.tensor(float("nan")))
 
     @property
     def fused(self) -> bool:

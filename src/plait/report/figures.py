@@ -1,14 +1,12 @@
 """The SVG figures of the page: forecasts, curves of a training, weights over time, predictions over truths, cost."""
 
-import io
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from plait.report.drawing import COLOURS, SETTINGS, finish, svg
 from plait.report.labels import Box, placed
 from plait.report.wording import metric_name
 
@@ -20,39 +18,6 @@ if TYPE_CHECKING:
 
 Point = tuple[int, float]
 
-# Stand-ins that no drawing uses otherwise: the page's style sheet gives each its colour, light or dark.
-COLOURS = {
-    "ink": "#010203",
-    "muted": "#010204",
-    "grid": "#010205",
-    "forecast": "#010206",
-    "anchor": "#010207",
-    "band": "#010208",
-}
-SETTINGS: Any = {
-    "svg.hashsalt": "plait",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 8.5,
-    "text.color": COLOURS["ink"],
-    "text.parse_math": False,
-    "axes.edgecolor": COLOURS["grid"],
-    "axes.labelcolor": COLOURS["muted"],
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.formatter.useoffset": False,
-    "axes.formatter.limits": (-4, 6),
-    "xtick.color": COLOURS["grid"],
-    "ytick.color": COLOURS["grid"],
-    "xtick.labelcolor": COLOURS["muted"],
-    "ytick.labelcolor": COLOURS["muted"],
-    "grid.color": COLOURS["grid"],
-    "grid.linewidth": 0.5,
-    "legend.frameon": False,
-    "legend.handlelength": 2.2,
-    "legend.columnspacing": 1.4,
-}
 MANY = 60
 """More steps than this are drawn without a marker each."""
 
@@ -125,8 +90,8 @@ def forecast_figure(sample: Mapping[str, Any], rival: Sequence[float | None] | N
             axes.plot(times, line, "--", color=COLOURS["anchor"], linewidth=1.3, label="anchor alone")
         _date_axis(axes)
         axes.margins(x=0.01)
-        _finish(figure, axes)
-        return _svg(figure, prefix, words)
+        finish(figure, axes)
+        return svg(figure, prefix, words)
 
 
 def training_figure(curve: Curve, limits: tuple[float, float] | None, metric: str, prefix: str, words: str) -> Markup:
@@ -159,8 +124,8 @@ def training_figure(curve: Curve, limits: tuple[float, float] | None, metric: st
                 axes.set_ylim(limits[0] - room, limits[1] + room)
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _finish(figure, *panels)
-        return _svg(figure, prefix, words)
+        finish(figure, *panels)
+        return svg(figure, prefix, words)
 
 
 @dataclass(frozen=True)
@@ -197,8 +162,8 @@ def time_figure(origins: Sequence[str], lines: Sequence[Line], prefix: str, word
             panels[-1].set_xlabel("window")
         else:
             _date_axis(panels[-1])
-        _finish(figure, *panels)
-        return _svg(figure, prefix, words)
+        finish(figure, *panels)
+        return svg(figure, prefix, words)
 
 
 def _moments(origins: Sequence[str]) -> "list[datetime] | None":
@@ -229,8 +194,8 @@ def decay_figure(blocks: Sequence[Sequence[float]], alone: Sequence[float], step
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper right")
         axes.grid(axis="y")
-        _finish(figure, axes)
-        return _svg(figure, "d", words)
+        finish(figure, axes)
+        return svg(figure, "d", words)
 
 
 def cost_figure(points: Sequence["Spot"], mark: float | None, axes_words: tuple[str, str], words: str) -> Markup:
@@ -249,9 +214,9 @@ def cost_figure(points: Sequence["Spot"], mark: float | None, axes_words: tuple[
         axes.margins(x=0.12, y=0.16)
         axes.set_xlabel(axes_words[0])
         axes.set_ylabel(axes_words[1])
-        _finish(figure, axes)
+        finish(figure, axes)
         _name_points(figure, axes, points, mark)
-        return _svg(figure, "cost", words)
+        return svg(figure, "cost", words)
 
 
 @dataclass(frozen=True)
@@ -292,8 +257,8 @@ def scatter_figure(
         )
         axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"{unit}, truth", ylabel=f"{unit}, prediction")
         axes.grid(axis="x")
-        _finish(figure, axes)
-        return _svg(figure, prefix, words)
+        finish(figure, axes)
+        return svg(figure, prefix, words)
 
 
 def reliability_figure(groups: Sequence[tuple[float, float]], prefix: str, words: str) -> Markup:
@@ -310,8 +275,8 @@ def reliability_figure(groups: Sequence[tuple[float, float]], prefix: str, words
         axes.plot(said, seen, "-o", color=COLOURS["forecast"], linewidth=1.3, markersize=4.5, label="group of bars")
         axes.set(xlim=(0, end), ylim=(0, end), aspect="equal", xlabel="predicted chance", ylabel="observed share")
         axes.grid(axis="x")
-        _finish(figure, axes)
-        return _svg(figure, prefix, words)
+        finish(figure, axes)
+        return svg(figure, prefix, words)
 
 
 @dataclass(frozen=True)
@@ -362,36 +327,3 @@ def _date_axis(axes: "Axes") -> None:
     formatter.offset_formats = ["", "%Y", "%b %Y", "%d %b %Y", "%d %b %Y", "%d %b %Y"]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(formatter)
-
-
-def _finish(figure: "Figure", *panels: "Axes") -> None:
-    for axes in panels:
-        axes.grid(axis="y")
-        axes.set_axisbelow(True)
-        axes.tick_params(length=2.5)
-    figure.patch.set_visible(False)
-    handles = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    if handles:
-        # Two long labels side by side are wider than a figure.
-        columns = 4 if sum(len(label) for _, label in handles) < 60 else 1
-        figure.legend(*zip(*handles, strict=True), loc="outside upper left", ncols=columns, borderpad=0)
-
-
-def _svg(figure: "Figure", prefix: str, words: str) -> Markup:
-    """The drawing as an element of the page: its ids begin with `prefix`, its colours are the page's."""
-    buffer = io.StringIO()
-    with warnings.catch_warnings():
-        # The reader's browser draws the text, whatever letters the font here lacks.
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    drawing = buffer.getvalue()
-    drawing = drawing[drawing.index("<svg") :]
-    drawing = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawing, flags=re.DOTALL)
-    drawing = re.sub(r'(\bid="|url\(#|\bhref="#)', rf"\g<1>{prefix}-", drawing).replace("xlink:href", "href")
-    for name, colour in COLOURS.items():
-        drawing = drawing.replace(colour, f"var(--{name})")
-    box = re.search(r'viewBox="[^"]*"', drawing)
-    assert box is not None
-    opening = f'<svg {box[0]} role="img" aria-label="{escape(words)}">'
-    body = drawing[drawing.index(">") + 1 :]
-    return Markup(opening + re.sub(r"\s*\n\s*", "\n", body))

@@ -15,6 +15,7 @@ from plait.report.figures import Curve, forecast_figure, training_figure
 from plait.report.finite import finite, finite_json, read_as
 from plait.report.fusions import fusion_page
 from plait.report.moves import moves
+from plait.report.prices import prices
 from plait.report.samples import predictions
 from plait.report.splits import split_table
 from plait.report.trainings import caveats, of_first_seed, trainings
@@ -38,7 +39,7 @@ from plait.report.wording import (
 
 BARE: Row = {
     "recipe": None, "caveats": [], "folds": 1, "row_name": "windows", "forecasts": None, "predictions": None,
-    "moves": None, "explained": [], "fading": None, "curves": [],
+    "moves": None, "prices": None, "explained": [], "fading": None, "curves": [],
 }  # fmt: skip
 """What a page has unless its folder holds more."""
 
@@ -150,6 +151,7 @@ def _run(folder: Path) -> Row:
         "forecasts": _forecasts([folder], []),
         "predictions": predictions([folder], [], ("this run", "")),
         "moves": moves(folder, result),
+        "prices": prices(folder),
         "explained": explanations(folder),
         "fading": fading(folder),
         "curves": _curves({"this run": folder}, metric),

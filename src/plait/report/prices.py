@@ -7,7 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from plait.report.arms import Scale
-from plait.report.figures import COLOURS, SETTINGS, Pair, _finish, _svg
+from plait.report.drawing import COLOURS, SETTINGS, finish, svg
+from plait.report.figures import Pair
 from plait.report.finite import finite_json, read_as
 from plait.report.shading import shade
 from plait.report.wording import Row, count, quantity, share
@@ -89,9 +90,9 @@ def price_figure(pairs: Sequence[Pair], words: str) -> Markup:
             axis.set_major_formatter(lambda value, _: quantity(value))
             axis.set_minor_formatter(lambda value, _: "")
         axes.grid(axis="x")
-        _finish(figure, axes)
+        finish(figure, axes)
         label = f"Scatter chart of predicted over true prices, both axes logarithmic. {words}"
-        return _svg(figure, "prices", label)
+        return svg(figure, "prices", label)
 
 
 def _errors(groups: Sequence[Mapping[str, Any]]) -> Row:

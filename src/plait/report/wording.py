@@ -8,9 +8,16 @@ Row = dict[str, Any]
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 NOT_KNOWN = "not enough data"
-METRICS = {"brier": "Brier score", "precision_at_half": "precision at recall 0.5", "size_mae": "size MAE"}
+METRICS = {
+    "brier": "Brier score",
+    "precision_at_half": "precision at recall 0.5",
+    "size_mae": "size MAE",
+    "smape": "SMAPE",
+    "rmsle": "RMSLE",
+    "least_expert": "least heard expert",
+}
 """The names of metrics that are no abbreviation and no plain words."""
-RISING = frozenset({"auc", "average_precision", "precision_at_half"})
+RISING = frozenset({"auc", "average_precision", "precision_at_half", "least_expert"})
 """Metrics of which more is better."""
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 

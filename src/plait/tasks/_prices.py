@@ -49,9 +49,10 @@ def answers(
 
 
 def row_scores(said: Tensor, price: Tensor) -> dict[str, Tensor]:
-    """The errors of each row: SMAPE, absolute error of the price and of its logarithm, squared error of log1p.
+    """The errors of each row: SMAPE, absolute error of the price and of its logarithm, squared error of log1p; with the
+    logarithms that they are of.
 
-    A row of unknown price, NaN, is 0 in all of them. Shape: said (b,) log price, price (b,), float64 -> (b,) each.
+    A row of unknown price, NaN, is 0 in all errors. Shape: said (b,) log price, price (b,), float64 -> (b,) each.
     """
     known = torch.isfinite(price)
     truth = torch.where(known, price, 1.0).log()
@@ -64,7 +65,30 @@ def row_scores(said: Tensor, price: Tensor) -> dict[str, Tensor]:
         "ale": (said - truth).abs(),
         "sle": (softplus(said) - softplus(truth)).square(),
         "n": known.double(),
+        "said": said,
+        "truth": truth,
     }
+
+
+def together(scores: Sequence[Scores], weights: FloatArray) -> Scores:
+    """The scores of the weighted mean of several answers' log prices. Shape: `weights` (k,), sum 1."""
+    said = sum(weight * each["said"] for weight, each in zip(weights, scores, strict=True))
+    price = np.where(scores[0]["n"] > 0, np.exp(scores[0]["truth"]), np.nan)
+    made = row_scores(torch.from_numpy(np.asarray(said)), torch.from_numpy(price))
+    return {name: values.numpy() for name, values in made.items()}
+
+
+def together_table(frames: Sequence[pd.DataFrame], weights: FloatArray) -> pd.DataFrame:
+    """Tables of several models as one: the weighted mean of log prices, without intervals, which are of one model.
+
+    Errors: DataError where the tables are not of the same rows.
+    """
+    first = frames[0]
+    for frame in frames[1:]:
+        if not frame["id"].equals(first["id"]):
+            raise DataError("the runs do not predict the same rows", where="predict", fix="train them on one split")
+    said = sum(weight * np.log(frame["price"]) for weight, frame in zip(weights, frames, strict=True))
+    return first.drop(columns=["low", "high"], errors="ignore").assign(price=np.exp(said))
 
 
 def balance(gate: Tensor) -> tuple[Tensor, Tensor]:

@@ -167,6 +167,9 @@ class PriceTask:
         if self.config.coverage is not None and isinstance(getattr(model, "spread", None), Tensor):
             model.spread.fill_(_prices.conformal_spread(scores["ale"][scores["n"] > 0], self.config.coverage))
 
+    together = staticmethod(_prices.together)
+    together_table = staticmethod(_prices.together_table)
+
     def rivals(self, data: ProductData) -> Rivals:
         """Per-row scores of the cheap rivals on validation and test."""
         made = price_rivals(data.panel(), lambda: signals.check("nothing is lost; run the same command again"))

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
@@ -11,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from plait.core.config import Config
-from plait.core.errors import ConfigError, suggest
+from plait.core.errors import ConfigError, FileError, suggest
 from plait.core.schema import Schema
 from plait.data.embedding_files import Embeddings, read_embeddings
 from plait.data.product_fitted import ProductFitted
@@ -133,9 +134,10 @@ class ProductsSourceConfig(Config):
         reads: Container[str] = (),
         *,
         table: Any = None,
-        sources: Mapping[str, Any] | None = None,
+        sources: Mapping[str, Any] | str | Path | None = None,
     ) -> ProductTable:
-        """The checked table of new rows, for a trained run: `table` a path or a frame, `sources` paths by name.
+        """The checked table of new rows, for a trained run: `table` a path or a frame, `sources` paths by name, or the
+        folder of files that are named as the run's own.
 
         Prices need not be there, nor a column of the run. A source that is not given is not taken from the run's own
         files; it is absent in every row.
@@ -143,7 +145,7 @@ class ProductsSourceConfig(Config):
         """
         if table is None:
             raise ConfigError("new rows need a table", where="predict", fix="give --table FILE")
-        given = dict(sources or {})
+        given = self._in_folder(Path(sources)) if isinstance(sources, str | Path) else dict(sources or {})
         for name in given:
             if name not in self.sources:
                 raise ConfigError(
@@ -158,6 +160,16 @@ class ProductsSourceConfig(Config):
             return self._table(as_frame(table), "table", read, new=True)
         place = find_file(str(table), self.root)
         return self._table(read_table(place), str(place), read, new=True)
+
+    def _in_folder(self, folder: Path) -> dict[str, Path]:
+        """The files of a folder that are named as the run's own, by source."""
+        if not folder.is_dir():
+            raise FileError("no such folder", where=str(folder), fix="give the folder of the new rows' arrays")
+        names = {name: Path(each.path).name for name, each in self.sources.items()}
+        found = {name: folder / file for name, file in names.items() if (folder / file).exists()}
+        if names and not found:
+            raise FileError("holds no array of the run's sources", where=str(folder), fix=", ".join(names.values()))
+        return found
 
     def build(
         self,
