@@ -147,7 +147,8 @@ def test_help_of_train_lists_every_field(plait: Command, name: str) -> None:
             assert lines[row].endswith(f"(alias {', '.join(aliases[path])})")
         for item in field.items:
             assert item.meaning
-            assert any(line.strip().startswith(f"{item.path}: {item.type}, ") for line in lines)
+            shown = f"--{path}.NAME.{item.path}" if field.keyed else item.path
+            assert any(line.strip().startswith(f"{shown}: {item.type}, ") for line in lines)
     for path in set(aliases) - set(names_of(raw_config(recipe), recipe).fields):
         assert f"  {', '.join(aliases[path])}  {path} needs --" in said.out
 
@@ -172,7 +173,8 @@ def holder(raw: Any, path: str) -> Any:
 @pytest.mark.parametrize("size", ["tiny", "base", "seed"])
 @pytest.mark.parametrize("name", recipe_names())
 def test_init_reads_back(plait: Command, name: str, size: str) -> None:
-    needed = {"aam": [("data.table", "table.biom")], "market": [("data.path", "candles.csv")]}.get(name, [])
+    paths = {"aam": "data.table", "market": "data.path", "products": "data.path"}
+    needed = [(paths[name], "table.csv")] if name in paths else []
     said = plait("init", name, "--size", size, *(f"{path}={value}" for path, value in needed))
     assert (said.code, said.err) == (0, "")
     Path("run.yaml").write_text(said.out, encoding="utf-8")
@@ -275,7 +277,7 @@ USAGE: dict[str, str] = {
     "evaluate": "expects RUN, got nothing",
     "evaluate a_folder --splt val": "no option --splt (did you mean split?)",
     "evaluate a_folder --split train": "--split: no split 'train' (there is test, val)",
-    "predict a_folder b_folder": "expects RUN, got a_folder b_folder",
+    "predict": "expects RUN, got nothing",
     "doctor --foo": "no option --foo",
     "init": "name a recipe or a run.yaml",
     "demo --seeds one": "--seeds: 'one' is no count",
