@@ -72,6 +72,8 @@ LATER = {name for name in EVERY if " at pooled, " in name} | {
 LATER |= {name for name in FORMS if name.startswith("calf, ") and "everything on" not in name}
 # Its legs are those of other models; its own operator and the plain ones stay.
 LATER |= {name for name in EVERY if name.startswith("market, fusion=") and "token_transformer" not in name}
+NAMED = ("cross_attention", "hierarchical", "none")
+LATER |= {name for name in EVERY if name.startswith("products, fusion=") and not name.endswith(NAMED)}
 LATER |= {
     f"calf, {name}" for name in ("no language model", "variates without a language model", "states drawn together")
 }

@@ -28,13 +28,13 @@ def evaluate(tokens: list[str]) -> dict[str, Any]:
 
     split = scored_split(parsed.options.get("split", "test"))
     run = load_run(parsed.words[0]).on(parsed.options.get("device", "auto"))
+    groups = run.groups(split, parsed.options.get("bins", "quantiles")) if grouped else None
     metrics = run.evaluate(split)
     for name, value in metrics.items():
         say(f"{split} {name}: {value:.6f}")
     found = {"run": parsed.words[0], "split": split, "metrics": {split: metrics}}
-    if not grouped:
+    if groups is None:
         return found
-    groups = run.groups(split, parsed.options.get("bins", "quantiles"))
     tell_groups(groups)
     return {**found, "groups": groups}
 

@@ -38,12 +38,13 @@ def predict_verb(tokens: list[str]) -> dict[str, Any]:
     if "output" in options and not Path(options["output"]).parent.is_dir():
         raise FileError("no such folder", where=str(Path(options["output"]).parent), fix="make it, or give another")
     made = run.predict(split=split, **_read(given))
+    of = {"run": str(run.folder)} if len(parsed.words) == 1 else {"runs": run.shares()}
     if "output" in options:
         write_file(Path(options["output"]), made.to_csv(index=False, float_format="%.7g").encode())
         say(f"{len(made)} lines to {options['output']}")
-        return {"run": str(run.folder), "output": options["output"], "lines": len(made)}
+        return {**of, "output": options["output"], "lines": len(made)}
     say(made.to_string(index=False, max_rows=20))
-    return {"run": str(run.folder), "forecast": made.to_dict(orient="records")}
+    return {**of, "forecast": made.to_dict(orient="records")}
 
 
 def _together(runs: list[Any], mean: bool, options: dict[str, str]) -> Any:
@@ -58,8 +59,8 @@ def _together(runs: list[Any], mean: bool, options: dict[str, str]) -> Any:
     if mean == (fitted is not None):
         raise ConfigError("how do several runs answer together?", fix="give --mean, or --weights-from val")
     found = Ensemble.of(runs, fitted)
-    for words in found.told():
-        say(words)
+    for folder, weight in found.shares().items():
+        say(f"{weight:.2f} x {folder}")
     return found
 
 
@@ -70,7 +71,7 @@ def _taken(source: Any) -> list[str]:
 
 def _check(run: Any, taken: list[str], given: dict[str, str]) -> None:
     """Refuse files that the run's kind of data is not given by."""
-    what = "a series" if taken[0] in TABLES else "samples"
+    what = "a series" if taken[0] in TABLES else run.config.data.rows_are
     for name in given:
         if name not in taken:
             raise ConfigError(

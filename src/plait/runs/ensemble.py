@@ -64,9 +64,12 @@ class Ensemble:
         """The folder of the first run."""
         return self.runs[0].folder
 
-    def told(self) -> list[str]:
-        """The weight of each run, in words."""
-        return [f"{weight:.2f} x {run.folder}" for run, weight in zip(self.runs, self.weights, strict=True)]
+    def shares(self) -> dict[str, float]:
+        """The weight of each run by its folder; of a folder that is named twice, both weights together."""
+        found = dict.fromkeys((str(run.folder) for run in self.runs), 0.0)
+        for run, weight in zip(self.runs, self.weights, strict=True):
+            found[str(run.folder)] += float(weight)
+        return found
 
     def predict(self, **asked: Any) -> pd.DataFrame:
         """The weighted mean of what the runs predict, as `Run.predict` is asked. Errors: those of `Run.predict`."""

@@ -95,6 +95,11 @@ class ProductsSourceConfig(Config):
         return (*([ATTRIBUTES] if self.numbers or self.categories else []), *self.sources)
 
     @property
+    def embedded(self) -> tuple[str, ...]:
+        """The names of the embedding sources."""
+        return tuple(name for name in self.streams if name != ATTRIBUTES)
+
+    @property
     def contexts(self) -> tuple[str, ...]:
         """The modalities beside the anchor."""
         return self.streams[1:]
@@ -147,28 +152,47 @@ class ProductsSourceConfig(Config):
             raise ConfigError("new rows need a table", where="predict", fix="give --table FILE")
         given = self._in_folder(Path(sources)) if isinstance(sources, str | Path) else dict(sources or {})
         for name in given:
-            if name not in self.sources:
-                raise ConfigError(
-                    f"the run has no source {name!r}", where="predict", fix=suggest(name, self.sources)
-                )  # fmt: skip
+            if name not in self.embedded:
+                raise ConfigError(f"the run has no source {name!r}", where="predict", fix=suggest(name, self.embedded))
         read = [
-            replace(path, name=name) if isinstance(path, Embeddings)
-            else read_embeddings(name, find_file(str(path), self.root))
+            replace(path, name=name) if isinstance(path, Embeddings) else self._read_new(name, str(path))
             for name, path in given.items()
-        ]  # fmt: skip
+        ]
         if isinstance(table, pd.DataFrame):
             return self._table(as_frame(table), "table", read, new=True)
         place = find_file(str(table), self.root)
         return self._table(read_table(place), str(place), read, new=True)
 
+    def _read_new(self, name: str, path: str) -> Embeddings:
+        """A source of new rows; where the run's own ids stand in a file of another name, they may here too."""
+        place, ids = find_file(path, self.root), self.entering(name).ids
+        beside = place.with_name(Path(ids).name) if ids else place
+        return read_embeddings(name, place, beside if ids and beside.exists() else None)
+
     def _in_folder(self, folder: Path) -> dict[str, Path]:
-        """The files of a folder that are named as the run's own, by source."""
+        """The files of a folder by source: as the run's own are named there, or by the source's name.
+
+        Errors: FileError for no such folder or none of its files, and where one file would be read for two sources.
+        """
         if not folder.is_dir():
             raise FileError("no such folder", where=str(folder), fix="give the folder of the new rows' arrays")
-        names = {name: Path(each.path).name for name, each in self.sources.items()}
-        found = {name: folder / file for name, file in names.items() if (folder / file).exists()}
-        if names and not found:
-            raise FileError("holds no array of the run's sources", where=str(folder), fix=", ".join(names.values()))
+        own_files = {name: Path(self.entering(name).path or f"{name}.npy") for name in self.embedded}
+        found: dict[str, Path] = {}
+        for name, own in own_files.items():
+            inside = not own.is_absolute() and ".." not in own.parts
+            files = (*([str(own)] if inside else []), f"{name}{own.suffix}", own.name)
+            place = next((folder / file for file in files if (folder / file).exists()), None)
+            found |= {} if place is None else {name: place}
+        if own_files and not found:
+            names = ", ".join(own.name for own in own_files.values())
+            raise FileError("holds no array of the run's sources", where=str(folder), fix=names)
+        for name, place in found.items():
+            other = next(twin for twin, file in found.items() if file == place)
+            if own_files[other] != own_files[name]:
+                raise FileError(
+                    f"would be read for {other} and for {name}", where=str(place),
+                    fix=f"name the files {other}{place.suffix} and {name}{place.suffix}",
+                )  # fmt: skip
         return found
 
     def build(

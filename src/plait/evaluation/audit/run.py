@@ -4,11 +4,13 @@ from typing import Any
 
 from plait.core.errors import ConfigError
 from plait.data.candles import CandleData
+from plait.data.products import ProductData
 from plait.data.samples import SampleData
 from plait.data.windows import ForecastData
 from plait.evaluation.audit.candles import check_candles
 from plait.evaluation.audit.columns import check_columns
 from plait.evaluation.audit.fitted import check_fitted
+from plait.evaluation.audit.products import check_products
 from plait.evaluation.audit.recomputed import check_recomputed
 from plait.evaluation.audit.samples import check_samples
 from plait.evaluation.audit.splits import check_splits
@@ -17,7 +19,7 @@ from plait.evaluation.audit.texts import check_texts
 CHECKS = (check_texts, check_fitted, check_recomputed, check_splits, check_columns)
 
 
-def audit(data: ForecastData | SampleData | CandleData) -> dict[str, Any]:
+def audit(data: ForecastData | SampleData | CandleData | ProductData) -> dict[str, Any]:
     """What every check did and found, as plain data; `leaks` and `suspects` count their rows."""
     if isinstance(data, SampleData):
         if data.config.placebo:
@@ -27,6 +29,10 @@ def audit(data: ForecastData | SampleData | CandleData) -> dict[str, Any]:
         if data.config.placebo:
             raise ConfigError("shuffled features have no bars of their own", where="data.placebo", fix="audit the data")
         checked = check_candles(data)
+    elif isinstance(data, ProductData):
+        if data.config.placebo:
+            raise ConfigError("shuffled sources are of other rows", where="data.placebo", fix="audit the data")
+        checked = check_products(data)
     elif data.config.text.placebo:
         raise ConfigError("shuffled texts have no dates of their own", where="data.text.placebo", fix="audit the data")
     else:
