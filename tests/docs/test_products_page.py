@@ -1,7 +1,8 @@
-"""The page of products: its counts are those of the models it names, its commands and names are ones that plait takes."""
+"""The page of products: its counts are those of the models, its commands and names are ones that plait takes."""
 
 import re
 import shlex
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,15 @@ def test_the_counts_of_the_page_are_computed_ones(size: str) -> None:
 
 def test_the_layers_as_the_document_draws_them_count_what_the_page_says() -> None:
     with torch.device("meta"):
-        branches = [[nn.Linear(width, 512), nn.Linear(512, 256)] for width in WIDTHS.values()]
-        stages = [[nn.MultiheadAttention(width, 8), nn.LayerNorm(width)] for width in (512, 512, 1024)]
-        experts = [[nn.Linear(1024, 256), nn.Linear(256, 1)] for _ in range(3)]
-        parts = [*sum(branches, []), *sum(stages, []), *sum(experts, []), nn.Linear(1024, 3)]
+        layers: list[nn.Module] = [nn.Linear(1024, 3)]
+        for width in WIDTHS.values():
+            layers += [nn.Linear(width, 512), nn.Linear(512, 256)]
+        for width in (512, 512, 1024):
+            layers += [nn.MultiheadAttention(width, 8), nn.LayerNorm(width)]
+        for _ in range(3):
+            layers += [nn.Linear(1024, 256), nn.Linear(256, 1)]
     scales = len(WIDTHS)
-    assert f"are {sum(map(count, parts)) + scales:,}." in " ".join(PAGE.split())
+    assert f"are {sum(map(count, layers)) + scales:,}." in " ".join(PAGE.split())
 
 
 def named_by_the_document() -> dict[str, list[str]]:
@@ -66,13 +70,15 @@ def named_by_the_document() -> dict[str, list[str]]:
 def test_the_values_of_the_document_are_those_of_its_size() -> None:
     named, tokens = named_by_the_document(), ["products", "--size", "seed", "--path", "x.csv"]
     assert len(named) == 15
-    for option in sum(named.values(), []):
+    for option in chain.from_iterable(named.values()):
         tokens += [*shlex.split(option), *(["x.npy"] if option.endswith(".path") else [])]
     config, plain = config_of(tokens)[2], resolve(load_recipe("products"), "seed", [("data.path", "x.csv")])
     assert {name: each.path for name, each in config.data.sources.items()} == dict.fromkeys(WIDTHS, "x.npy")
     assert {name: config.model.leg(name).dims for name in WIDTHS} == {n: [w, 512] for n, w in WIDTHS.items()}
     assert plain.model.branch.hidden == [512]
-    assert (config.task, config.training) == (plain.task, plain.training)
+    # The epochs of a size stand in its stage; a field of their own is what the option sets.
+    assert config.training == plain.training.model_copy(update={"epochs": plain.training.stages[0].epochs})
+    assert config.task == plain.task
     assert (config.model.head, config.model.fusion) == (plain.model.head, plain.model.fusion)
 
 
@@ -84,7 +90,7 @@ def test_the_advanced_model_can_be_switched_off() -> None:
 def commands() -> list[list[str]]:
     """The commands of the page, with `<the same>` written out."""
     blocks = "\n".join(re.findall(r"^```\n(plait .*?)^```", PAGE, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
-    lines = [line.split("#")[0] for line in blocks.splitlines()]
+    lines = [line.split("#")[0] for line in blocks.splitlines() if line]
     same = next(line.split("products", 1)[1] for line in lines if line.startswith("plait data check"))
     return [shlex.split(line.replace("<the same>", same))[1:] for line in lines]
 
@@ -100,11 +106,12 @@ def test_commands_name_fields_that_there_are() -> None:
     assert config.model.fusion.tree == TREE
 
 
-OPTIONS = sorted({found for found in re.findall(r"`(--[a-z-]+(?:\.[a-z-]+)* [^`]+)`", PAGE) if " a/b" not in found})
+OF_OTHER_VERBS = ("bins", "names", "tokens", "weights-from")
+OPTIONS = set(re.findall(r"`--([a-z-]+(?:\.[a-z-]+)* [^`A-Z]+)`", PAGE))
 
 
-@pytest.mark.parametrize("option", [each for each in OPTIONS if not re.search(r" [A-Z]|--names|--bins|--tokens", each)])
-def test_an_option_of_a_recipe_in_the_text_is_taken(option: str) -> None:
-    size = "seed" if "model.head" in option or "num-" in option or "tree" in option else "base"
-    words = shlex.split(option)
-    assert config_of(["products", "--size", size, "--path", "x.csv", *words])[2].recipe == "products"
+@pytest.mark.parametrize("option", sorted(each for each in OPTIONS if each.split()[0] not in OF_OTHER_VERBS))
+def test_an_option_in_the_text_is_a_field(option: str) -> None:
+    name, *value = shlex.split(f"--{option}")
+    size = "seed" if name in ("--top-k", "--num-experts", "--num-attention-heads") else "base"
+    assert config_of(["products", "--size", size, "--path", "x.csv", name, *value])[2].recipe == "products"

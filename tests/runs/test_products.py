@@ -1,7 +1,6 @@
-"""`products` from files or the generator to a run folder: what it keeps, that it loads, predicts, goes on, compares."""
+"""`products` from files or the generator to a run folder: what it keeps, that it loads, predicts and goes on."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,60 +15,17 @@ from data.product_shop import photo_ids, photos, room_ids, rooms, shop_frame, wr
 from plait.core import signals
 from plait.core.errors import ConfigError, DataError, FileError, PlaitError, Terminated
 from plait.core.tokens import Batch
-from plait.evaluation.compare import Comparison, Plan
 from plait.features.synthetic_products import bayes_smape
 from plait.models.products import ProductsNet
-from plait.runs.assemble import build_data
-from plait.runs.config import RunConfig
 from plait.runs.fit import fit
-from plait.runs.late import equal, simplex_weights
-from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
-from plait.tasks.price import PriceTask
+from runs.product_runs import cheap, of_generator, of_shop, smape, trained
 
-USUAL: dict[str, Any] = {"device": "cpu", "training.trackers": [], "epochs": 2, "accept": "always"}
 NEW_FILES = {"photos": (photo_ids(), photos()), "rooms": (room_ids(), rooms())}
-
-
-def of_shop(folder: Path, shuffle: int | None = None, **fields: Any) -> RunConfig:
-    """The tiny run on the shop, whose files are written first."""
-    files = {f"data.{name}": value for name, value in write_shop(folder, shuffle).items()}
-    own = {"data.pca": None, "data.splits": [0.5, 0.25, 0.25], "training.batch_size": 13}
-    return resolve(load_recipe("products"), "tiny", list({**files, **own, **USUAL, **fields}.items()))
-
-
-def of_generator(size: str = "tiny", **fields: Any) -> RunConfig:
-    """The run on a small draw of the generator."""
-    own = {"data.kind": "synthetic_products", "data.rows": 199, "data.missing": 0.1}
-    return resolve(load_recipe("products"), size, list({**own, **USUAL, **fields}.items()))
-
-
-def trained(folder: Path, config: RunConfig, rivals: Any = None) -> Run:
-    """The run of a config; the scores of other rivals spare fitting them where they are of no interest."""
-    folder.mkdir(parents=True)
-    fit(config, folder, rivals=rivals)
-    return load_run(folder)
-
-
-def cheap(config: RunConfig) -> Any:
-    """One rival alone: the median of the train rows."""
-    data = build_data(config)
-    middle = float(np.median(data.prices("train")))
-    scores = {}
-    for split in ("val", "test"):
-        said = torch.full((len(data.rows(split)),), np.log(middle), dtype=torch.float64)
-        scores[split] = PriceTask._of_rival(data, split, said.numpy())
-    return {"constant": scores}
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model" / "weights.safetensors")
-
-
-def smape(said: Any, truth: Any) -> Any:
-    """The formula, in float64."""
-    said, truth = (np.asarray(values, dtype=np.float64) for values in (said, truth))
-    return 200 * np.abs(said - truth) / (said + truth)
 
 
 def new_files(folder: Path, ids: list[str], frame: pd.DataFrame | None = None, skip: tuple[str, ...] = ()) -> Path:
@@ -267,13 +223,14 @@ def test_new_arrays_are_found_by_the_run_s_names_and_never_one_for_two(tmp_path:
     flat = tmp_path / "flat"
     flat.mkdir()
     (shop / "clip" / "train.npy").rename(flat / "train.npy")
-    (shop / "clip" / "names.txt").rename(flat / "names.txt")
     with pytest.raises(
         FileError, match=r"train\.npy: would be read for clip and for siglip \(name the files clip\.npy"
     ):
         said(flat)
     (flat / "train.npy").rename(flat / "clip.npy")
     (shop / "siglip" / "train.npy").rename(flat / "siglip.npy")
+    for name in sources:
+        (shop / name / "names.txt").rename(flat / f"{name}.ids.txt")
     pd.testing.assert_frame_equal(said(flat), want, rtol=1e-5)
 
 
@@ -399,97 +356,6 @@ def test_the_planted_interaction_is_found_and_side_by_side_it_is_not(tmp_path: P
     least = bayes_smape(0.3)
     assert found.metrics["metrics"]["test"]["smape"] <= 1.10 * least
     assert found.metrics["baselines"]["concat_ridge"]["smape"] >= 1.5 * least
-
-
-# --- comparisons
-
-
-ARMS = ("anchor", "fused", "placebo", "sources_alone", "flat", "hierarchical")
-
-
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Plan, dict[str, Any]]]:
-    """Every arm of the recipe on two folds of the generator, one seed."""
-    folder = tmp_path_factory.mktemp("compare")
-    plan = Plan.of_recipe(load_recipe("products"), of_generator(**{"data.folds": 2, "epochs": 1}), (0,))
-    yield folder, plan, Comparison(plan, folder).run()
-
-
-def answered(folder: Path, arm: str, kind: str, split: str, fold: int) -> dict[str, Any]:
-    """The log prices that an arm says before acceptance, and the true ones."""
-    scores = load_file(folder / f"arms/{arm}-fold{fold}-seed0/scores.safetensors")
-    return {name: scores[f"{kind}.{split}.{name}"].numpy() for name in ("said", "truth")}
-
-
-def trained_apart(result: dict[str, Any], name: str) -> dict[str, Any]:
-    (arm,) = [arm for arm in result["arms"] if arm["name"] == name and "trained apart" in arm["meaning"]]
-    return arm
-
-
-def test_a_comparison_has_every_arm_and_rival(compared: tuple[Path, Plan, dict[str, Any]]) -> None:
-    folder, plan, result = compared
-    assert tuple(plan.arms) == ARMS
-    assert plan.modality == "image_b and text_a and text_b"
-    names = {arm["name"] for arm in result["arms"]}
-    assert {*ARMS, "fused_raw", "placebo_raw", "late_equal", "late_fitted", "constant", "concat_ridge"} <= names
-    assert {f"ridge_{name}" for name in ("image_a", "image_b", "text_a", "text_b")} <= names
-    assert (result["windows"], result["folds"]) == (199, 2)
-    true = build_data(plan.in_fold(0))
-    tested = pd.concat([pd.read_csv(folder / f"arms/flat-fold{n}-seed0/predictions.csv") for n in (0, 1)])
-    assert sorted(tested["id"]) == sorted(true.table.ids)
-    flat = next(arm for arm in result["arms"] if arm["name"] == "flat")
-    raw = [answered(folder, "flat", "raw", "test", fold) for fold in (0, 1)]
-    rows = np.concatenate([smape(np.exp(each["said"]), np.exp(each["truth"])) for each in raw])
-    assert flat["mean"] == pytest.approx(rows.mean())
-
-
-def test_late_fusion_is_the_mean_of_log_prices_of_what_was_trained_apart(
-    compared: tuple[Path, Plan, dict[str, Any]],
-) -> None:
-    folder, _, result = compared
-    rows: dict[str, list[Any]] = {"late_equal": [], "late_fitted": []}
-    for fold in (0, 1):
-        said = {
-            split: [answered(folder, arm, "raw", split, fold) for arm in ("anchor", "sources_alone")]
-            for split in ("val", "test")
-        }
-
-        def error(share: Any, split: str, said: dict[str, Any] = said) -> Any:
-            first, second = said[split]
-            price = np.exp(share[0] * first["said"] + share[1] * second["said"])
-            return smape(price, np.exp(first["truth"]))
-
-        rows["late_equal"].append(error(equal(2), "test"))
-        grid = [np.array([share, 1 - share]) for share in np.linspace(0, 1, 101)]
-        best = min(grid, key=lambda share: error(share, "val").mean())
-        asked_for = simplex_weights(lambda share: error(share, "val").mean(), 2)
-        assert error(asked_for, "val").mean() <= error(best, "val").mean() + 0.05
-        rows["late_fitted"].append(error(asked_for, "test"))
-    for name, found in rows.items():
-        assert trained_apart(result, name)["mean"] == pytest.approx(np.concatenate(found).mean())
-
-
-@pytest.mark.parametrize("fields", [{"data.sources": {"photos": {"path": "photos.npy"}}}, {"data.sources": {}}])
-def test_one_source_has_nothing_beside_it_to_compare(tmp_path: Path, fields: dict[str, Any]) -> None:
-    lone = {} if not fields["data.sources"] else {
-        "data.numbers": [], "data.categories": [], "data.log": [], "data.ratios": [], "data.prefix": None,
-    }  # fmt: skip
-    config = of_shop(tmp_path, **fields, **lone)
-    with pytest.raises(ConfigError, match=r"nothing beside the anchor to compare \(give --data\.sources\)"):
-        Plan.of_recipe(load_recipe("products"), config, (0,))
-
-
-@pytest.mark.slow
-def test_a_comparison_of_a_table_and_one_source(tmp_path: Path) -> None:
-    """`sources_alone` is then of one source, without a fusion."""
-    config = of_shop(tmp_path / "shop", **{"data.sources": {"photos": {"path": "photos.npy"}}, "data.folds": 3})
-    (tmp_path / "compare").mkdir()
-    plan = Plan.of_recipe(load_recipe("products"), config, (0,))
-    result = Comparison(plan, tmp_path / "compare").run()
-    assert result["verdicts"][0]["modality"] == "photos"
-    alone = load_run(tmp_path / "compare/arms/sources_alone-fold1-seed0")
-    assert alone.config.model.fusion.kind == "none"
-    assert alone.model.required == ("photos", "photos_mask")
 
 
 # --- what can't be trained

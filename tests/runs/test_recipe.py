@@ -26,6 +26,7 @@ from plait.runs.recipe import (
     raw_config,
     recipe_names,
     resolve,
+    spread,
 )
 
 every_recipe = pytest.mark.parametrize("name", recipe_names())
@@ -88,7 +89,8 @@ def test_an_alias_is_a_field_or_says_which_kind_has_it(name: str) -> None:
 
 def test_what_a_missing_field_needs(chimera: Recipe) -> None:
     raw = raw_config(chimera)
-    assert needs("data.root", raw) == ["data.root needs --data.kind candles or csv or ett or products or synthetic_products or time_mmd"]
+    kinds = "candles or csv or ett or products or synthetic_products or time_mmd"
+    assert needs("data.root", raw) == [f"data.root needs --data.kind {kinds}"]
     assert needs("model.fusion.rank", raw) == ["model.fusion.rank needs --model.fusion.kind low_rank"]
     assert needs("data.time", raw, "time") == ["data.time needs --data.kind csv"]
     assert needs("data.nothing", raw) == []
@@ -295,3 +297,67 @@ def test_a_kind_written_with_a_dash_is_the_same_kind(chimera: Recipe, tmp_path: 
     path.write_text("recipe: chimera\ndata: {kind: time-mmd, rooot: x, domain: y}\n")
     with pytest.raises(ConfigError, match=r"no field 'data\.rooot': did you mean root\?"):
         resolve(load_recipe(str(path)))
+
+
+SHOP: list[tuple[str, Any]] = [("data.path", "shop.csv")]
+
+
+def written(*named: tuple[str, str], size: str | None = None) -> RunConfig:
+    """The config of products with these names as they are typed."""
+    recipe = load_recipe("products")
+    return resolve(recipe, size, spread(recipe, [*SHOP, *((name, Written(value)) for name, value in named)]))
+
+
+@pytest.mark.parametrize("above", ["data.sources", "sources"])
+def test_a_source_has_the_name_that_the_user_gives_it(above: str) -> None:
+    config = written((f"{above}.clip.path", "x.npy"), (f"{above}.my-Text_2.path", "7"), (f"{above}.my-Text_2.pca", "5"))
+    assert list(config.data.sources) == ["clip", "my-Text_2"]
+    clip, text = config.data.sources.values()
+    assert (clip.path, clip.pca, clip.mean) == ("x.npy", None, False)
+    assert (text.path, text.pca) == ("7", 5)  # a path may look like a number
+
+
+def test_the_widths_of_a_source_s_branch_are_named_as_in_the_design_document() -> None:
+    for name in ("sources.clip.branch-dims", "sources.clip.branch_dims"):
+        config = written(("sources.clip.path", "x.npy"), (name, "[7, 5]"), ("model.branches.clip.dropout", "0.3"))
+        assert config.model.branches == {"clip": {"dims": [7, 5], "dropout": 0.3}}
+        leg = config.model.leg("clip")
+        assert (leg.modality, leg.dims, leg.dropout) == ("clip", [7, 5], 0.3)
+        assert config.model.leg("other").dims != [7, 5]
+        assert list(config.data.sources) == ["clip"]
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("data.sources.clip.pth", r"no field --data\.sources\.clip\.pth \(did you mean path\?\)"),
+        ("sources.clip.branch-dim", r"no field --data\.sources\.clip\.branch_dim"),
+        ("sorces.clip.path", r"no field --sorces\.clip\.path"),
+    ],
+)
+def test_a_name_below_a_key_that_no_key_has_is_refused(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        written((name, "x.npy"))
+
+
+def test_the_other_flags_of_the_design_document_of_products() -> None:
+    assert written(size="seed").model.head.kind == "mixture_of_experts"
+    assert written(("use-advanced-model", "false"), size="seed").model.head.kind == "regression"
+    advanced = written(("use-advanced-model", "true"), ("num-experts", "5"))
+    assert (advanced.model.head.kind, advanced.model.head.experts) == ("mixture_of_experts", 5)
+    tree = written(("num-attention-heads", "4"), ("fusion", "hierarchical"), ("tree", "[[a, b], c]"))
+    assert (tree.model.fusion.node.heads, tree.model.fusion.tree) == (4, [["a", "b"], "c"])
+    with pytest.raises(ConfigError, match=r"no field --num-attention-heads \(.*--model\.fusion\.kind hierarchical"):
+        written(("num-attention-heads", "4"))
+    with pytest.raises(ConfigError, match=r"no field --num-experts \(.*--model\.head\.kind mixture_of_experts"):
+        written(("num-experts", "5"))
+
+
+def test_the_seed_size_of_products_holds_its_values() -> None:
+    """256, 1000, 1e-3, weighted_smape, 15, 3, 8 and the widths 512 and 256, four tokens a source."""
+    config = written(size="seed")
+    training, model = config.training, config.model
+    assert (training.batch_size, training.stages[0].epochs, training.lr, training.patience) == (256, 1000, 1e-3, 15)
+    assert (config.task.loss, model.head.experts, model.fusion.node.heads) == ("weighted_smape", 3, 8)
+    assert (model.branch.hidden, model.branch.dim, model.branch.tokens, model.fusion.dim) == ([512], 256, 4, 512)
+    assert config.data.pca is None

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from plait.features.price_groups import smape_of_logs
 from plait.features.seasonal_prior import FloatArray
+from plait.objectives.simplex import equal_weights, simplex_weights
 
 FOLDS = 5
 
@@ -26,32 +27,13 @@ def blended(weights: FloatArray, members: FloatArray, present: NDArray[np.bool_]
 def fitted_weights(members: FloatArray, present: NDArray[np.bool_], log_price: FloatArray) -> FloatArray:
     """The weights, 0 or more and 1 together, whose blend has the least mean SMAPE over these rows.
 
-    The best of starts from equal weights and from each member alone. Shape: members and present (m, n), log_price (n,)
-    -> (m,).
+    Shape: members and present (m, n), log_price (n,) -> (m,).
     """
-    from scipy.optimize import minimize
-
-    count = len(members)
-    equal = np.full(count, 1 / count)
 
     def loss(weights: FloatArray) -> float:
         return float(smape_of_logs(blended(weights, members, present, 0.0), log_price).mean())
 
-    starts = [equal, *(0.9 * np.eye(count) + 0.1 * equal)]
-    found = [
-        minimize(
-            loss, start, method="SLSQP", bounds=[(0.0, 1.0)] * count, options={"maxiter": 200, "ftol": 1e-7},
-            constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
-        ).x
-        for start in starts
-    ]  # fmt: skip
-    tried = [equal, *np.eye(count), *(_onto_simplex(weights) for weights in found)]
-    return np.asarray(min(tried, key=loss), dtype=np.float64)
-
-
-def _onto_simplex(weights: FloatArray) -> FloatArray:
-    positive = np.maximum(weights, 0.0)
-    return np.asarray(positive / positive.sum())
+    return simplex_weights(loss, len(members))
 
 
 def crossed(members: FloatArray, present: NDArray[np.bool_], log_price: FloatArray, otherwise: float) -> FloatArray:
@@ -75,5 +57,5 @@ def taught(
     """The fitted weights of some rows whose price is known and of which a member says something; equal without any."""
     usable = rows & np.isfinite(log_price) & present.any(axis=0)
     if not usable.any():
-        return np.full(len(members), 1 / len(members))
+        return equal_weights(len(members))
     return fitted_weights(members[:, usable], present[:, usable], log_price[usable])

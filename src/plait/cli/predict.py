@@ -38,7 +38,10 @@ def predict_verb(tokens: list[str]) -> dict[str, Any]:
     if "output" in options and not Path(options["output"]).parent.is_dir():
         raise FileError("no such folder", where=str(Path(options["output"]).parent), fix="make it, or give another")
     made = run.predict(split=split, **_read(given))
-    of = {"run": str(run.folder)} if len(parsed.words) == 1 else {"runs": run.shares()}
+    shares = run.shares() if len(parsed.words) > 1 else {}
+    for folder, weight in shares.items():
+        say(f"{weight:.2f} x {folder}")
+    of = {"runs": shares} if shares else {"run": str(run.folder)}
     if "output" in options:
         write_file(Path(options["output"]), made.to_csv(index=False, float_format="%.7g").encode())
         say(f"{len(made)} lines to {options['output']}")
@@ -58,10 +61,7 @@ def _together(runs: list[Any], mean: bool, options: dict[str, str]) -> Any:
         return runs[0]
     if mean == (fitted is not None):
         raise ConfigError("how do several runs answer together?", fix="give --mean, or --weights-from val")
-    found = Ensemble.of(runs, fitted)
-    for folder, weight in found.shares().items():
-        say(f"{weight:.2f} x {folder}")
-    return found
+    return Ensemble.of(runs, fitted)
 
 
 def _taken(source: Any) -> list[str]:

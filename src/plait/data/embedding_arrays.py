@@ -35,7 +35,7 @@ def open_arrays(path: Path, ids_path: Path | None = None) -> tuple[tuple[str, ..
     objects in an array, and for ids that are absent, empty, or not one a row.
     """
     if path.suffix in PICKLES:
-        raise DataError("a pickle may run code", where=str(path), fix=f"plait data convert {path}")
+        raise DataError("a pickle may run code", where=str(path), fix=_converter(path))
     reader = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".parquet": _parquet}.get(path.suffix)
     if reader is None:
         fix = "give .npy, .npz, .safetensors or .parquet"
@@ -74,11 +74,15 @@ def _check_ids(ids: list[str], rows: int, path: Path) -> None:
         raise DataError(f"row {ids.index('') + 1} has an empty id", where=str(path), fix="give one id a row")
 
 
+def _converter(path: Path) -> str:
+    return f"plait data convert {path} --out {path.with_suffix('.npz')}"
+
+
 def _no_objects(dtype: np.dtype[Any], path: Path) -> None:
     if dtype.hasobject:
         raise DataError(
             "the array holds Python objects, that is a pickle, and a pickle may run code", where=str(path),
-            fix="save ids and embeddings as plain arrays" if path.suffix == ".npz" else f"plait data convert {path}",
+            fix="save ids and embeddings as plain arrays" if path.suffix == ".npz" else _converter(path),
         )  # fmt: skip
 
 
@@ -88,7 +92,7 @@ def _mapped(path: Path, start: int = 0, size: int | None = None) -> NDArray[Any]
         file.seek(start)
         magic = file.peek(8)[:6]
         if magic[:1] == b"\x80":
-            raise DataError("is a pickle, and a pickle may run code", where=str(path), fix=f"plait data convert {path}")
+            raise DataError("is a pickle, and a pickle may run code", where=str(path), fix=_converter(path))
         version = np.lib.format.read_magic(file)
         if version not in _HEADERS:
             raise ValueError(f"version {version} of NumPy's format")

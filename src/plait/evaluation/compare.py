@@ -16,12 +16,13 @@ from plait.core.files import write_json
 from plait.core.schema import SCORED
 from plait.evaluation.verdict import Arm, verdict
 from plait.objectives.bootstrap import Bootstrap, Interval, Rivals, RowScores, Scores, Units
+from plait.objectives.simplex import equal_weights
 from plait.runs.acceptance import Acceptance, accept
 from plait.runs.assemble import build_data, build_model, is_fused, stages_for
 from plait.runs.config import RunConfig
+from plait.runs.ensemble import validated_weights
 from plait.runs.fit import fit, warn
 from plait.runs.folder import check_data, read_json, write_splits
-from plait.runs.late import equal, fitted
 from plait.runs.recipe import Recipe, merge
 
 WEAK = 0.10
@@ -295,19 +296,19 @@ class Comparison:
         shared, averaged = self.trainings, self.plan.late
         if not averaged:
             return []
-        equally, fitting = [], []
+        even, equally, fitting = equal_weights(len(averaged)), [], []
         for seed in range(len(self.plan.seeds)):
             folds: tuple[list[Scores], list[Scores]] = ([], [])
             for fold, part in enumerate(shared.parts):
                 val, test = ([raw[name][split][seed][fold] for name in averaged] for split in SCORED)
-                for made, weights in zip(folds, (equal(len(averaged)), fitted(part.task, val)), strict=True):
+                for made, weights in zip(folds, (even, validated_weights(part.task, val)), strict=True):
                     made.append(part.task.together(test, weights))
             equally.append(folds[0])
             fitting.append(folds[1])
         of = " and ".join(averaged)
         return [
-            replace(shared.arm("late_equal", equally), meaning=f"the mean of {of}, trained apart"),
-            replace(shared.arm("late_fitted", fitting), meaning=f"{of}, trained apart, weighted by validation"),
+            replace(shared.arm("late_mean", equally), meaning=f"the mean of {of}, trained apart"),
+            replace(shared.arm("late_weighted", fitting), meaning=f"{of}, trained apart, weighted by validation"),
         ]
 
     def _result(self, raw: Raw, decisions: Mapping[str, list[list[Acceptance]]]) -> dict[str, Any]:

@@ -9,9 +9,15 @@ import numpy as np
 import pandas as pd
 
 from plait.core.errors import ConfigError, DataError
+from plait.objectives.bootstrap import Scores
+from plait.objectives.simplex import equal_weights, simplex_weights
 from plait.runs.config import RunConfig
-from plait.runs.late import equal, fitted
 from plait.runs.run import Run
+
+
+def validated_weights(task: Any, scores: Sequence[Scores]) -> Any:
+    """The weights of models that bring the task's selection on these (validation) rows lowest. Shape: -> (k,)."""
+    return simplex_weights(lambda weights: task.selection(task.together(scores, weights)), len(scores))
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +46,7 @@ class Ensemble:
                     where=str(run.folder), fix="average runs of one task",
                 )  # fmt: skip
         if split is None:
-            return cls(runs, equal(len(runs)))
+            return cls(runs, equal_weights(len(runs)))
         if split != "val":
             raise ConfigError(
                 f"weights are fitted on validation rows, not on {split!r}", where="--weights-from", fix="val"
@@ -52,7 +58,7 @@ class Ensemble:
                     f"its validation rows are not those of {runs[0].folder}", where=str(run.folder),
                     fix="train the runs on one division of the data, or take --mean",
                 )  # fmt: skip
-        return cls(runs, fitted(runs[0].task, [run.scores("val") for run in runs]))
+        return cls(runs, validated_weights(runs[0].task, [run.scores("val") for run in runs]))
 
     @property
     def config(self) -> RunConfig:

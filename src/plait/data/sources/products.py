@@ -155,45 +155,40 @@ class ProductsSourceConfig(Config):
             if name not in self.embedded:
                 raise ConfigError(f"the run has no source {name!r}", where="predict", fix=suggest(name, self.embedded))
         read = [
-            replace(path, name=name) if isinstance(path, Embeddings) else self._read_new(name, str(path))
+            replace(path, name=name) if isinstance(path, Embeddings)
+            else read_embeddings(name, find_file(str(path), self.root))
             for name, path in given.items()
-        ]
+        ]  # fmt: skip
         if isinstance(table, pd.DataFrame):
             return self._table(as_frame(table), "table", read, new=True)
         place = find_file(str(table), self.root)
         return self._table(read_table(place), str(place), read, new=True)
 
-    def _read_new(self, name: str, path: str) -> Embeddings:
-        """A source of new rows; where the run's own ids stand in a file of another name, they may here too."""
-        place, ids = find_file(path, self.root), self.entering(name).ids
-        beside = place.with_name(Path(ids).name) if ids else place
-        return read_embeddings(name, place, beside if ids and beside.exists() else None)
-
-    def _in_folder(self, folder: Path) -> dict[str, Path]:
-        """The files of a folder by source: as the run's own are named there, or by the source's name.
+    def _in_folder(self, folder: Path) -> dict[str, Embeddings]:
+        """The arrays of a folder by source, in files with the paths or names of the run's own, or the source's name.
 
         Errors: FileError for no such folder or none of its files, and where one file would be read for two sources.
         """
         if not folder.is_dir():
             raise FileError("no such folder", where=str(folder), fix="give the folder of the new rows' arrays")
-        own_files = {name: Path(self.entering(name).path or f"{name}.npy") for name in self.embedded}
+        own = {name: Path(self.entering(name).path or f"{name}.npy") for name in self.embedded}
         found: dict[str, Path] = {}
-        for name, own in own_files.items():
-            inside = not own.is_absolute() and ".." not in own.parts
-            files = (*([str(own)] if inside else []), f"{name}{own.suffix}", own.name)
-            place = next((folder / file for file in files if (folder / file).exists()), None)
-            found |= {} if place is None else {name: place}
-        if own_files and not found:
-            names = ", ".join(own.name for own in own_files.values())
+        for name, path in own.items():
+            place = _first(folder, path, Path(f"{name}{path.suffix}"), Path(path.name))
+            if place is not None:
+                found[name] = place
+        if own and not found:
+            names = ", ".join(path.name for path in own.values())
             raise FileError("holds no array of the run's sources", where=str(folder), fix=names)
         for name, place in found.items():
             other = next(twin for twin, file in found.items() if file == place)
-            if own_files[other] != own_files[name]:
+            if own[other] != own[name]:
                 raise FileError(
                     f"would be read for {other} and for {name}", where=str(place),
                     fix=f"name the files {other}{place.suffix} and {name}{place.suffix}",
                 )  # fmt: skip
-        return found
+        ids = {name: _first(folder, Path(self.entering(name).ids or "")) for name in found}
+        return {name: read_embeddings(name, place, ids[name]) for name, place in found.items()}
 
     def build(
         self,
@@ -242,3 +237,9 @@ class ProductsSourceConfig(Config):
     def _is_ratio(self, text: str) -> bool:
         parts = [part.strip() for part in text.split("/")]
         return len(parts) == 2 and all(part in self.numbers for part in parts)
+
+
+def _first(folder: Path, *paths: Path) -> Path | None:
+    """The first of some paths that is a file of the folder; a path that leads out of it is none."""
+    inside = (folder / path for path in paths if not path.is_absolute() and ".." not in path.parts)
+    return next((place for place in inside if place.is_file()), None)

@@ -37,6 +37,8 @@ class Faithfulness:
         weights, masks = {}, {}
         for stream in schema.contexts:
             weight, mask = token_weights(look.maps, inputs, schema, stream), present_tokens(inputs, schema, stream)
+            if weight is not None and mask is not None and mask.shape[1] == 1:
+                weight = weight.sum(dim=1, keepdim=True)  # the tokens of one vector go together
             if weight is not None and mask is not None and weight.shape == mask.shape:
                 weights[stream], masks[stream] = weight, mask
         self._streams = list(weights)

@@ -29,11 +29,16 @@ def places_of(inputs: Inputs, schema: Schema, stream: str, places: int) -> Tenso
     """Which tokens of a stream are present where an operator saw so many of them; None where the inputs have no mask.
 
     Of samples the anchor may be one vector a row, pooled from its tokens; where nothing is forecast an encoder may make
-    tokens of its own from a whole window. They are present where any part of it is.
-    Shape: (b, m), or (b, places) of an anchor that its encoder put together.
+    tokens of its own from a whole window. They are present where any part of it is. Of any stream's one vector an
+    encoder may make several tokens, which are present where it is.
+    Shape: (b, m), or (b, places) of a stream that its encoder put together or apart.
     """
     mask = present_tokens(inputs, schema, stream)
-    if mask is None or stream != schema.anchor or mask.shape[1] == places:
+    if mask is None or mask.shape[1] == places:
+        return mask
+    if mask.shape[1] == 1:
+        return mask.expand(-1, places)
+    if stream != schema.anchor:
         return mask
     joined = places == 1 if schema.features else places > 0 and not schema.horizon
     return mask.any(dim=1, keepdim=True).expand(-1, places) if joined else mask

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plait.runs.late import equal, simplex_weights
+from plait.objectives.simplex import equal_weights, simplex_weights
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=5), st.integers(0, 1000))
 def test_weights_lie_on_the_simplex_and_lose_to_no_simple_choice(wanted: list[float], seed: int) -> None:
     answers = np.random.default_rng(seed).normal(size=(len(wanted), 31))
@@ -19,7 +20,9 @@ def test_weights_lie_on_the_simplex_and_lose_to_no_simple_choice(wanted: list[fl
     weights = simplex_weights(error, len(wanted))
     assert weights.min() >= -1e-12
     assert weights.sum() == pytest.approx(1)
-    assert error(weights) <= min(error(equal(len(wanted))), *(error(one) for one in np.eye(len(wanted)))) + 1e-12
+    assert (
+        error(weights) <= min(error(equal_weights(len(wanted))), *(error(one) for one in np.eye(len(wanted)))) + 1e-12
+    )
 
 
 def test_a_known_mixture_is_found_to_a_hundredth() -> None:
