@@ -120,7 +120,10 @@ def test_what_can_not_be_trained_is_one_clear_line_and_leaves_no_folder(
 def test_one_source_alone_is_not_compared(plait: Command) -> None:
     said = plait("compare", *SHOP.split(), "--sources.photos.path", "photos.npy", "--out", "refused")
     assert (said.code, said.out) == (2, "")
-    assert said.err == "plait: data: there is nothing beside the anchor to compare (give --data.sources)\n"
+    assert said.err == (
+        "plait: data: there is one source, and nothing beside it to compare"
+        " (give a second source (--sources.NAME.path FILE), or --data.numbers)\n"
+    )
     assert not Path("refused").exists()
 
 

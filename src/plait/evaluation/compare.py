@@ -54,14 +54,15 @@ class Plan:
     def of_recipe(cls, recipe: Recipe, config: RunConfig, seeds: tuple[int, ...]) -> "Plan":
         """The comparison of a recipe. Errors: ConfigError where nothing stands beside the anchor."""
         folds = getattr(config.data, "folds", None) or recipe.folds
-        modality = recipe.modality
+        modality, arms = recipe.modality, recipe.arms
         if modality == "*":
             modality = " and ".join(config.data.contexts)
             if not modality:
                 raise ConfigError(
-                    "there is nothing beside the anchor to compare", where="data", fix=f"give {recipe.given_by}"
+                    "there is one source, and nothing beside it to compare", where="data", fix=f"give {recipe.given_by}"
                 )
-        return cls(config, modality, recipe.arms, seeds, recipe.meanings, folds, recipe.given_by, recipe.late)
+            arms = _of_anchor(arms, config.data.streams[0])
+        return cls(config, modality, arms, seeds, recipe.meanings, folds, recipe.given_by, recipe.late)
 
     def of(self, arm: str, seed: int, fold: int = 0) -> RunConfig:
         """The config of one training."""
@@ -78,6 +79,15 @@ class Plan:
 
     def _in_fold(self, tree: dict[str, Any], fold: int) -> dict[str, Any]:
         return merge(tree, {"data": {"folds": self.folds, "fold": fold}}) if self.folds else tree
+
+
+def _of_anchor(tree: Any, anchor: str) -> Any:
+    """The tree with the name of the data's anchor in the place of `$anchor`."""
+    if isinstance(tree, Mapping):
+        return {key: _of_anchor(value, anchor) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_of_anchor(value, anchor) for value in tree]
+    return anchor if tree == "$anchor" else tree
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,6 +53,7 @@ class Recipe:
     """What the comparison judges, `*` for all that stands beside the anchor; empty where it sets parts of the model
     side by side."""
     arms: dict[str, dict[str, Any]]
+    """What each lays over the config; where `*` is judged, `$anchor` stands for the name of the data's anchor."""
     meanings: dict[str, str]
     """What each arm of the comparison is."""
     given_by: str
