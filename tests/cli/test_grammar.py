@@ -145,6 +145,7 @@ def test_an_option_of_the_verb_needs_its_value(tokens: list[str]) -> None:
         parse(tokens, ("out",))
 
 
+ROOTED = "data.root needs --data.kind candles or csv or ett or products or synthetic_products or time_mmd"
 FAULTS: dict[str, str] = {
     "--sede 3": "no field --sede (did you mean seed?)",
     "--sede": "no field --sede (did you mean seed?)",
@@ -155,8 +156,8 @@ FAULTS: dict[str, str] = {
     "--lerning-rate 3": "no field --lerning-rate (did you mean learning_rate?)",
     "--dim 32": "--dim could be any of model.series.dim, model.text.dim (write the whole name)",
     "--form seed": "chimera: model.fusion.form: should be 'residual' or 'convex' (got 'seed')",
-    "--root-path x": "no field --root-path (data.root needs --data.kind candles or csv or ett or products or synthetic_products or time_mmd)",
-    "--data.root x": "no field --data.root (data.root needs --data.kind candles or csv or ett or products or synthetic_products or time_mmd)",
+    "--root-path x": f"no field --root-path ({ROOTED})",
+    "--data.root x": f"no field --data.root ({ROOTED})",
     "--fusion-heads 2 --fusion add": "no field --fusion-heads (model.fusion.heads needs --model.fusion.kind ",
     "--llm-model GTP2": "data.text.embedder.kind: no kind 'GTP2' (did you mean GPT2?)",
     "--data ETTh3": "data.kind: no kind 'ETTh3' (did you mean ETT",
