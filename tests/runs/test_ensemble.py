@@ -1,14 +1,16 @@
 """Several runs of `products` as one: the mean of log prices, weights from validation rows, and what has no mean."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from data.product_shop import shop_frame
 from plait.core.errors import ConfigError, DataError
 from plait.runs.ensemble import Ensemble
-from plait.runs.run import Run
+from plait.runs.run import Run, load_run
 from runs.product_runs import cheap, of_shop, trained
 
 
@@ -79,6 +81,17 @@ def test_new_rows_are_answered_together(runs: dict[str, Run]) -> None:
     every = Ensemble.of(some).predict(table=f"{shop}/shop.csv", sources=shop)
     found = every[every["id"].isin(test["id"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(found, test, rtol=1e-5)
+
+
+def test_new_rows_are_answered_without_the_files_that_were_learned_from(runs: dict[str, Run]) -> None:
+    shop = Path(runs["one"].config.data.root)
+    away = shop.rename(shop.with_name("away"))
+    try:
+        some = [load_run(runs[name].folder) for name in ("one", "two")]
+        made = Ensemble.of(some).predict(table=str(away / "shop.csv"), sources=str(away))
+    finally:
+        away.rename(shop)
+    assert len(made) == len(shop_frame())
 
 
 def test_the_shares_are_told_by_folder(runs: dict[str, Run]) -> None:

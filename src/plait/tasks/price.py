@@ -57,6 +57,11 @@ class PriceTaskConfig(Config):
         """The task on these data."""
         return PriceTask(self, data)
 
+    @staticmethod
+    def together(frames: Sequence[pd.DataFrame], weights: Any) -> pd.DataFrame:
+        """The tables of several models as one; see `_prices.together_table`."""
+        return _prices.together_table(frames, weights)
+
 
 class PriceTask:
     """Loss on z (`objectives.smape`), scores of the price. Shape: targets (b, 1), answers (b, 1).
@@ -168,7 +173,6 @@ class PriceTask:
             model.spread.fill_(_prices.conformal_spread(scores["ale"][scores["n"] > 0], self.config.coverage))
 
     together = staticmethod(_prices.together)
-    together_table = staticmethod(_prices.together_table)
 
     def rivals(self, data: ProductData) -> Rivals:
         """Per-row scores of the cheap rivals on validation and test."""
