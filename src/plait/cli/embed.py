@@ -116,7 +116,8 @@ def embed_photos(tokens: list[str]) -> dict[str, Any]:
     broken = {source: writer.broken for source, writer in writers.items()}
     masked = [name for names in broken.values() for name in names]
     if masked:
-        say(f"{_counted(len(masked), 'photo')} could not be decoded and are masked: {_few(masked)}")
+        verb = "is" if len(masked) == 1 else "are"
+        say(f"{_counted(len(masked), 'photo')} could not be decoded and {verb} masked: {_few(masked)}")
     if all(writer.empty for writer in writers.values()):
         raise DataError("none of the photos could be decoded", where=parsed.words[0], fix="see the names above")
     found = {source: _told(writer, computed[source]) for source, writer in writers.items()}
