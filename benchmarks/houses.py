@@ -117,6 +117,7 @@ def houses_page() -> list[str]:
     result: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
     arms = {arm["name"]: arm for arm in result["arms"]}
     verdict, best = result["verdicts"][0], result["best_baseline"]
+    absent = [kind for kind in KINDS if kind not in arms]
     lines = [
         f"{result['windows']} houses in {result['folds']} folds, {len(result['seeds'])} seeds; each house is tested",
         "once a seed, by a training that did not see it. Intervals are 95 %,",
@@ -127,6 +128,7 @@ def houses_page() -> list[str]:
     for arm in sorted(arms.values(), key=lambda arm: arm["mean"]):
         count = f"{arm['parameters']:,}" if arm["parameters"] else ""
         lines.append(f"| {arm['name']} | {arm['meaning']} | {interval(arm)} | {count} |")
+    lines += ["", f"Not run yet: {', '.join(absent)}."] if absent else []
     kept, of = sum(verdict["accepted"]), len(verdict["accepted"])
     against = Interval(best["change"], best["low"], best["high"])
     lines += ["", f"Verdict: {verdict['text']}.", ""]
