@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from _page import about
 
 from plait.baselines.samples import confounded
 from plait.core.files import write_file, write_json
@@ -22,7 +23,7 @@ from plait.evaluation.compare import Plan, Raw, Trainings
 from plait.evaluation.fusions import fusion_parameters, matched
 from plait.evaluation.verdict import Arm, percent, verdict
 from plait.objectives.bootstrap import Bootstrap, Interval, RowScores, Units
-from plait.runs.folder import environment, write_start
+from plait.runs.folder import write_start
 from plait.runs.recipe import load_recipe, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -232,7 +233,6 @@ def section(result: dict[str, Any]) -> list[str]:
 
 def page() -> str:
     """The results page as Markdown, of what is finished."""
-    facts = environment()
     lines = [
         "# ASVs and metadata to age: global_gut", "",
         "Made by `python benchmarks/aam.py`; nothing here is typed in by hand. The recipe `aam` at its size `base`,",
@@ -251,7 +251,7 @@ def page() -> str:
             lines += [f"\n## {study.title}", "", "Not finished."]
     lines += [
         "",
-        f"Python {facts['python']}, torch {facts['packages']['torch']}, {facts['cores']} cores, {facts['machine']}.",
+        about(),
     ]
     return "\n".join(lines) + "\n"
 

@@ -11,12 +11,14 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from _page import about
+
 from plait.core.files import write_file
 from plait.evaluation.ablation import Ablation
 from plait.evaluation.compare import Plan
 from plait.evaluation.verdict import percent
 from plait.objectives.bootstrap import Interval
-from plait.runs.folder import environment, write_start
+from plait.runs.folder import write_start
 from plait.runs.recipe import load_recipe, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,7 +102,6 @@ def section(horizon: int) -> list[str]:
 
 def page() -> str:
     """The results page as Markdown."""
-    facts = environment()
     lines = [
         "# Parts of `calf` on ETTh1", "",
         "Made by `python benchmarks/calf.py`; nothing here is typed in by hand. Size `base`, lookback 96 in every row,",
@@ -112,8 +113,7 @@ def page() -> str:
     for horizon in HORIZONS:
         if horizon <= 192 or (RUNS / f"h{horizon}").exists():
             lines += section(horizon)
-    about = f"Python {facts['python']}, torch {facts['packages']['torch']}, {facts['cores']} cores, {facts['machine']}."
-    return "\n".join([*lines, "", about]) + "\n"
+    return "\n".join([*lines, "", about()]) + "\n"
 
 
 def main() -> None:

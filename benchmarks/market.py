@@ -17,18 +17,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from _page import held, verdict_lines, write_page
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from plait.core.files import write_file
 from plait.core.schema import Schema
 from plait.core.tokens import Batch, Tokens
 from plait.evaluation.compare import Comparison, Plan
-from plait.evaluation.verdict import percent
 from plait.models.market import Market
-from plait.objectives.bootstrap import Interval
 from plait.objectives.ranking import roc_auc
-from plait.runs.folder import environment, write_start
+from plait.runs.folder import write_start
 from plait.runs.recipe import load_recipe, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,7 +104,7 @@ def speed() -> list[str]:
         "", "| network | parameters | windows a CPU second |", "|---|---|---|",
         f"| without the block | {count['without']:,} | {rate['without']:.0f} |",
         f"| with it | {count['with']:,} | {rate['with']:.0f} |", "",
-        f"Without it: {ratio:.2f} times as fast, goal {GOAL_SPEED}: {'held' if ratio >= GOAL_SPEED else 'missed'}.", "",
+        f"Without it: {ratio:.2f} times as fast, goal {GOAL_SPEED}: {held(ratio >= GOAL_SPEED)}.", "",
     ]  # fmt: skip
 
 
@@ -141,15 +139,8 @@ def table() -> list[str]:
         brier = interval({"value": arm["mean"], "low": arm["low"], "high": arm["high"]}, 4)
         ranks = [interval(arm["also"][name], 3) for name in ("auc", "average_precision")]
         lines.append(f"| {' | '.join([arm['name'], arm['meaning'], brier, *ranks])} |")
-    verdict, best = result["verdicts"][0], result["best_baseline"]
-    kept, of = sum(verdict["accepted"]), len(verdict["accepted"])
-    against = Interval(best["change"], best["low"], best["high"])
-    lines += ["", f"Verdict: {verdict['text']}.", ""]
-    lines += [f"Accepted on validation: fused {kept} of {of}, placebo {sum(verdict['placebo_accepted'])} of {of}.", ""]
-    lines += [f"Fused against the best baseline (chosen on validation), {best['name']}: {percent(against)}.", ""]
-    lines += [f"**{words}.**\n" for words in result["caveats"]]
-    lines += [*goals({arm["name"]: arm for arm in result["arms"]}), *folds(result)]
-    return lines
+    own = {arm["name"]: arm for arm in result["arms"]}
+    return [*lines, *verdict_lines(result), *goals(own), *folds(result)]
 
 
 def goals(arms: dict[str, dict[str, Any]]) -> list[str]:
@@ -158,9 +149,7 @@ def goals(arms: dict[str, dict[str, Any]]) -> list[str]:
     said = []
     for name, what in ((LINEAR, "the logistic regression"), (LEAST, "the last bar's range")):
         other = arms[name]["also"]["auc"]["value"]
-        said.append(
-            f"- AUC of the fused model {own:.3f}, of {what} {other:.3f}: {'held' if own >= other else 'missed'}."
-        )
+        said.append(f"- AUC of the fused model {own:.3f}, of {what} {other:.3f}: {held(own >= other)}.")
     return [*said, ""]
 
 
@@ -185,16 +174,13 @@ def main() -> None:
     torch.set_num_threads(1)
     if not given.page:
         train(given.data, given.seeds)
-    facts = environment()
-    about = f"Python {facts['python']}, torch {facts['packages']['torch']}, {facts['cores']} cores, {facts['machine']}."
     lines = [
         "# Candles, topology and complexity", "",
         "Made by `OMP_NUM_THREADS=1 python benchmarks/market.py`; nothing here is typed in by hand. Bars of 15 minutes",
         f"of `{FILE}`; a move: a range of 2 % in one of the next windows of 8 bars.", "",
-        *table(), *speed(), about,
+        *table(), *speed(),
     ]  # fmt: skip
-    write_file(PAGE, ("\n".join(lines) + "\n").encode())
-    print(PAGE.read_text(encoding="utf-8"))
+    write_page(PAGE, lines)
 
 
 if __name__ == "__main__":

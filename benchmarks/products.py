@@ -18,15 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from _page import held, write_page
 from torch import Tensor, nn
 
-from plait.core.files import write_file
 from plait.core.tokens import Tokens
 from plait.heads.mixture_of_experts import MixtureOfExperts, MixtureOfExpertsConfig
 from plait.nn.pool import masked_mean
 from plait.runs.assemble import accelerator_for, build_data, build_model, start
 from plait.runs.config import RunConfig
-from plait.runs.folder import environment
 from plait.runs.recipe import load_recipe, resolve
 from plait.training.loop import Trainer
 from plait.training.stages import build_optimizer
@@ -192,11 +191,6 @@ def main() -> None:
         speed = loop_speed(folder, given.steps)
         above, beside, before = memory(folder, given.steps)
     head, apart = head_speed()
-    facts = environment()
-    about = f"Python {facts['python']}, torch {facts['packages']['torch']}, {facts['cores']} cores, {facts['machine']}."
-
-    def held(whether: bool) -> str:
-        return "held" if whether else "missed"
 
     lines = [
         "# What a training of products costs", "",
@@ -209,10 +203,8 @@ def main() -> None:
         f" {held(head <= GOAL_HEAD)}; their answers differ by {apart:.0e}.",
         f"- The most anonymous resident memory above importing torch ({before:.0f} MiB): {above:.0f} MiB in a training"
         f" of {given.steps} steps, {beside:.0f} MiB with its cheap rivals, goal {GOAL_MB}: {held(beside <= GOAL_MB)}.",
-        "", about,
     ]  # fmt: skip
-    write_file(PAGE, ("\n".join(lines) + "\n").encode())
-    print("\n".join(lines))
+    write_page(PAGE, lines)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ import numpy as np
 from data.product_shop import write_shop
 from plait.runs.assemble import build_data
 from plait.runs.config import RunConfig
-from plait.runs.fit import fit
 from plait.runs.recipe import load_recipe, resolve
-from plait.runs.run import Run, load_run
 
 USUAL: dict[str, Any] = {"device": "cpu", "training.trackers": [], "epochs": 2, "accept": "always"}
 
@@ -26,13 +24,6 @@ def of_generator(size: str = "tiny", **fields: Any) -> RunConfig:
     """The run on a small draw of the generator."""
     own = {"data.kind": "synthetic_products", "data.rows": 199, "data.missing": 0.1}
     return resolve(load_recipe("products"), size, list({**own, **USUAL, **fields}.items()))
-
-
-def trained(folder: Path, config: RunConfig, rivals: Any = None) -> Run:
-    """The run of a config; the scores of other rivals spare fitting them where they are of no interest."""
-    folder.mkdir(parents=True)
-    fit(config, folder, rivals=rivals)
-    return load_run(folder)
 
 
 def cheap(config: RunConfig) -> Any:

@@ -11,7 +11,8 @@ from data.product_shop import shop_frame
 from plait.core.errors import ConfigError, DataError
 from plait.runs.ensemble import Ensemble
 from plait.runs.run import Run, load_run
-from runs.product_runs import cheap, of_shop, trained
+from runs.folders import trained
+from runs.product_runs import cheap, of_shop
 
 
 @pytest.fixture(scope="module")

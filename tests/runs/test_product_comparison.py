@@ -59,6 +59,27 @@ def test_a_comparison_has_every_arm_and_rival(compared: tuple[Path, Plan, dict[s
     assert flat["mean"] == pytest.approx(rows.mean())
 
 
+def test_each_arm_is_set_against_the_anchor_and_the_best_rival_on_the_same_rows(
+    compared: tuple[Path, Plan, dict[str, Any]],
+) -> None:
+    folder, _, result = compared
+    arms = {arm["name"]: arm for arm in result["arms"]}
+
+    def errors(name: str) -> Any:
+        raw = [answered(folder, name, "raw", "test", fold) for fold in (0, 1)]
+        return np.concatenate([smape(np.exp(each["said"]), np.exp(each["truth"])) for each in raw])
+
+    for name in ("flat", "hierarchical"):
+        change = arms[name]["against_anchor"]
+        assert change["value"] == pytest.approx(errors(name).mean() / errors("anchor").mean() - 1)
+        assert change["low"] <= change["value"] <= change["high"]
+    assert arms["anchor"]["against_anchor"] == {"value": 0, "low": 0, "high": 0}
+    best = result["best_baseline"]["name"]
+    assert arms[best]["against_best"] == {"value": 0, "low": 0, "high": 0}
+    told = {name: result["best_baseline"][key] for name, key in (("value", "change"), ("low", "low"), ("high", "high"))}
+    assert arms["fused"]["against_best"] == told
+
+
 def test_late_fusion_is_the_mean_of_log_prices_of_what_was_trained_apart(
     compared: tuple[Path, Plan, dict[str, Any]],
 ) -> None:

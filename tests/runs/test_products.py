@@ -19,13 +19,10 @@ from plait.features.synthetic_products import bayes_smape
 from plait.models.products import ProductsNet
 from plait.runs.fit import fit
 from plait.runs.run import Run, load_run
-from runs.product_runs import cheap, of_generator, of_shop, smape, trained
+from runs.folders import trained, weights
+from runs.product_runs import cheap, of_generator, of_shop, smape
 
 NEW_FILES = {"photos": (photo_ids(), photos()), "rooms": (room_ids(), rooms())}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model" / "weights.safetensors")
 
 
 def new_files(folder: Path, ids: list[str], frame: pd.DataFrame | None = None, skip: tuple[str, ...] = ()) -> Path:

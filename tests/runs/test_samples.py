@@ -22,6 +22,7 @@ from plait.runs.fit import fit
 from plait.runs.folder import config_text, read_json
 from plait.runs.recipe import load_recipe, resolve
 from plait.runs.run import Run, load_run
+from runs.folders import trained, weights
 
 
 def configured(paths: dict[str, str], *fields: tuple[str, Any]) -> RunConfig:
@@ -33,13 +34,6 @@ def configured(paths: dict[str, str], *fields: tuple[str, Any]) -> RunConfig:
     ]  # fmt: skip
     given = {name for name, _ in fields}
     return resolve(load_recipe("aam"), "tiny", [*files, *(pair for pair in usual if pair[0] not in given), *fields])
-
-
-def trained(folder: Path, config: RunConfig, rivals: Any = None) -> Run:
-    """The run of a config; with `rivals`, those of another run on the same data spare making them again."""
-    folder.mkdir(parents=True)
-    fit(config, folder, rivals=rivals)
-    return load_run(folder)
 
 
 def cheap(config: RunConfig) -> Any:
@@ -198,10 +192,6 @@ def test_a_run_of_another_recipe_is_not_asked_by_samples(tmp_path: Path, paths: 
 
 
 # --- what a run depends on
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model" / "weights.safetensors")
 
 
 def test_the_order_of_rows_and_columns_of_the_files_changes_nothing(run: Run, tmp_path: Path) -> None:

@@ -126,6 +126,13 @@ def config_of(
     return parsed, recipe, validate(RunConfig, raw, f"{recipe.source}{beside}")
 
 
+def count_of(text: str, option: str) -> int:
+    """The whole number from 1 that an option of a verb was given."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{text!r} is no count", where=option, fix="give a whole number from 1")
+    return int(text)
+
+
 def scored_split(name: str) -> str:
     """The split of this name, one that a run is scored on."""
     if name not in ("val", "test"):

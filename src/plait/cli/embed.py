@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.cli.arguments import COMMON, config_of, only_options
+from plait.cli.arguments import COMMON, config_of, count_of, only_options
 from plait.core import signals
 from plait.core.console import Progress, say
 from plait.core.errors import ConfigError, DataError, suggest
@@ -93,7 +93,7 @@ def embed_photos(tokens: list[str]) -> dict[str, Any]:
     """Turn a folder of photos into one array a source."""
     parsed = only_options(tokens, ("FOLDER",), PHOTO_OPTIONS)
     options = parsed.options
-    out, batch = Path(_needed(options, "out")), _count(options.get("batch-size", "32"), "--batch-size")
+    out, batch = Path(_needed(options, "out")), count_of(options.get("batch-size", "32"), "--batch-size")
     kept = _one_of(options.get("tokens", "pooled"), ("pooled", "patches"), "--tokens")
     device = _one_of(options.get("device", "auto"), ("auto", "cpu", "cuda"), "--device")
     from plait.data.embedding_writer import EmbeddingWriter, Origin
@@ -179,7 +179,7 @@ def embed_texts(tokens: list[str]) -> dict[str, Any]:
     options = parsed.options
     out, source = Path(_needed(options, "out")), options.get("source", "text")
     pool = _one_of(options.get("pool", "mean"), ("mean", "none"), "--pool")
-    most = _count(options.get("max-tokens", "64"), "--max-tokens")
+    most = count_of(options.get("max-tokens", "64"), "--max-tokens")
     if not re.fullmatch(r"\w[\w.-]*", source):
         raise ConfigError(f"{source!r} is no name for a file", where="--source", fix="use letters, digits, _ and -")
     from plait.data.embedding_writer import EmbeddingWriter, Origin
@@ -301,12 +301,6 @@ def _one_of(value: str, known: Sequence[str], option: str) -> str:
     if value not in known:
         raise ConfigError(f"no {option.removeprefix('--')} {value!r}", where=option, fix=suggest(value, known))
     return value
-
-
-def _count(text: str, option: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{text!r} is no count", where=option, fix="give a whole number from 1")
-    return int(text)
 
 
 def _counted(number: int, noun: str) -> str:

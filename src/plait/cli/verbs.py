@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from plait.cli.arguments import COMMON, config_of, guide_of, only_options, raw_config_of
+from plait.cli.arguments import COMMON, config_of, count_of, guide_of, only_options, raw_config_of
 from plait.cli.convert import data_convert
 from plait.cli.embed import embed
 from plait.cli.evaluate import evaluate
@@ -99,7 +99,7 @@ def compare(tokens: list[str]) -> Any:
     ):
         return {}
     parsed, recipe, config = config_of(tokens, valued=("seeds", "fusions", "out", "resume"))
-    seeds = _count(parsed.options.get("seeds", "3"), "--seeds")
+    seeds = count_of(parsed.options.get("seeds", "3"), "--seeds")
     if {"out", "resume"} <= set(parsed.options):
         raise ConfigError("--out is of a new comparison, --resume of one that began", fix="give one of the two")
     from plait.evaluation.compare import Plan
@@ -178,12 +178,6 @@ def explain(tokens: list[str]) -> Any:
     return explain_verb(tokens)
 
 
-def _count(text: str, option: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{text!r} is no count", where=option, fix="give a whole number from 1")
-    return int(text)
-
-
 def demo(tokens: list[str]) -> Any:
     """The planted control end to end."""
     if _usage(tokens, "demo [--seeds N] [--out FOLDER]\n\nReplaces runs/demo."):
@@ -196,7 +190,7 @@ def demo(tokens: list[str]) -> Any:
         shutil.rmtree(folder, ignore_errors=True)
     elif folder.exists():
         raise FileError("is there already", where=str(folder), fix="give a new --out; only runs/demo is replaced")
-    return run_demo(folder, _count(parsed.options.get("seeds", "2"), "--seeds"))
+    return run_demo(folder, count_of(parsed.options.get("seeds", "2"), "--seeds"))
 
 
 def data_list(tokens: list[str]) -> Any:
@@ -280,6 +274,5 @@ def doctor(tokens: list[str]) -> Any:
 
 __all__ = [
     "audit", "compare", "data_check", "data_convert", "data_fetch", "data_list", "demo", "doctor", "embed", "evaluate",
-    "explain",
-    "features", "init", "predict", "pretrain", "report", "train",
+    "explain", "features", "init", "predict", "pretrain", "report", "train",
 ]  # fmt: skip

@@ -148,6 +148,12 @@ class Batch(NamedTuple):
                 )
 
 
+def fields_of(inputs: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The inputs of one modality under the names that encoders read: `text` -> values, `text_mask` -> mask."""
+    fields = {key.removeprefix(f"{name}_"): value for key, value in inputs.items() if key.startswith(f"{name}_")}
+    return {"values": inputs[name], **fields}
+
+
 def anchored(streams: Mapping[str, Tokens], anchor: str) -> tuple[Tokens, dict[str, Tokens]]:
     """Part the residual stream from the context streams, which come in the order of their names.
 

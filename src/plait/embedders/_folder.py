@@ -2,7 +2,10 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from plait.core.errors import FileError, PlaitError
 
@@ -101,3 +104,49 @@ def folder_revision(folder: Path) -> str:
         except OSError as error:
             raise FileError(f"can't be read: {error.strerror}", where=str(path)) from None
     return total.hexdigest()[:16]
+
+
+@contextmanager
+def loading(folder: Path, deed: str = "loaded as a transformers model", give: str = "the model") -> Iterator[None]:
+    """Work with a model without bars and notes; every way its folder can be broken becomes one FileError."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging  # its functions have no types
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except PlaitError:
+        raise
+    except Exception as error:  # what is raised depends on the model's own classes
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        fix = f"give {give} as save_pretrained of this version of transformers saves it"
+        raise FileError(f"can't be {deed}: {reason}", where=str(folder), fix=fix) from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def loaded(folder: Path, config: Any, give: str = "the model") -> tuple[Any, set[str]]:
+    """The model of a folder in float32, and the names of what of a pooler its weights lack.
+
+    A pooler sits behind the last hidden layer, and many checkpoints have none; anything else that is absent is a
+    FileError.
+    """
+    import torch
+    from transformers import AutoModel
+
+    # Layers that a checkpoint lacks are drawn; a training that follows must not see the difference.
+    with loading(folder, give=give), torch.random.fork_rng(devices=[]):
+        model, info = AutoModel.from_pretrained(
+            folder, config=config, local_files_only=True, trust_remote_code=False,
+            use_safetensors=True, dtype=torch.float32, output_loading_info=True,
+        )  # fmt: skip
+    pooler = {name for name in info["missing_keys"] if "pooler" in name}
+    absent = sorted(set(info["missing_keys"]) - pooler)
+    if absent:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise FileError(f"the weights lack {absent[0]}{more}", where=str(folder), fix="save the whole model")
+    return model, pooler

@@ -1,8 +1,7 @@
 """`pretrained`: the last hidden states of any transformers encoder or causal language model."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,7 +12,7 @@ from pydantic import Field
 
 from plait.core.config import Config
 from plait.core.errors import ConfigError, FileError
-from plait.embedders._folder import folder_revision, model_folder
+from plait.embedders._folder import folder_revision, loaded, loading, model_folder
 from plait.embedders._pieces import spelled
 
 BATCH = 32
@@ -159,7 +158,7 @@ class Pretrained:
     def _config(self) -> Any:
         from transformers import AutoConfig
 
-        with self._loading():
+        with loading(self.folder):
             config = AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
         config.use_cache = False
         return config
@@ -170,7 +169,7 @@ class Pretrained:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         from transformers import AutoTokenizer
 
-        with self._loading():
+        with loading(self.folder):
             tokenizer = AutoTokenizer.from_pretrained(
                 self.folder, local_files_only=True, trust_remote_code=False, truncation_side="right"
             )
@@ -183,41 +182,8 @@ class Pretrained:
     @cached_property
     def _model(self) -> Any:
         import torch
-        from transformers import AutoModel
 
-        # Layers that a checkpoint lacks are drawn; a training that follows must not see the difference.
-        with self._loading(), torch.random.fork_rng(devices=[]):
-            model, info = AutoModel.from_pretrained(
-                self.folder, config=self._config, local_files_only=True, trust_remote_code=False,
-                use_safetensors=True, dtype=torch.float32, output_loading_info=True,
-            )  # fmt: skip
-        # A pooler sits behind the last hidden layer, and many checkpoints have none.
-        absent = sorted(name for name in info["missing_keys"] if "pooler" not in name)
-        if absent:
-            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-            raise FileError(f"the weights lack {absent[0]}{more}", where=str(self.folder), fix="save the whole model")
+        model, _ = loaded(self.folder, self._config)
         if self._config.is_encoder_decoder:
             model = model.get_encoder()
         return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-
-    @contextmanager
-    def _loading(self) -> Iterator[None]:
-        """Load without bars and notes; every way a folder can be broken becomes one error."""
-        from transformers.utils import logging as transformers_logging
-
-        logging: Any = transformers_logging  # its functions have no types
-        level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
-            yield
-        except Exception as error:  # what is raised depends on the model's own classes
-            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-            raise FileError(
-                f"can't be loaded as a transformers model: {reason}", where=str(self.folder),
-                fix="save it with save_pretrained of this version of transformers",
-            ) from error  # fmt: skip
-        finally:
-            logging.set_verbosity(level)
-            if bars:
-                logging.enable_progress_bar()

@@ -14,7 +14,7 @@ from plait.core.console import clock, say
 from plait.core.errors import ConfigError
 from plait.core.files import write_json
 from plait.core.schema import SCORED
-from plait.evaluation.verdict import Arm, verdict
+from plait.evaluation.verdict import Arm, change, verdict
 from plait.objectives.bootstrap import Bootstrap, Interval, Rivals, RowScores, Scores, Units
 from plait.objectives.simplex import equal_weights
 from plait.runs.acceptance import Acceptance, accept
@@ -349,7 +349,12 @@ class Comparison:
         found["acceptance"] = [decision.reason for folds in decisions["fused"] for decision in folds]
         result: dict[str, Any] = {
             **shared.facts(self.plan.seeds),
-            "arms": [arm.to_json(bootstrap) for arm in (*arms, *cheap.values())],
+            "arms": [
+                arm.to_json(bootstrap)
+                | {"against_anchor": change(arm, named["anchor"], bootstrap)}
+                | {"against_best": change(arm, cheap[best], bootstrap)}
+                for arm in (*arms, *cheap.values())
+            ],
             "verdicts": [found],
             "best_baseline": self._against_best(named["fused"], cheap[best], bootstrap),
             "caveats": task.caveats(self._told(named["fused_raw"], cheap)),
@@ -372,11 +377,11 @@ class Comparison:
         }  # fmt: skip
 
     def _against_best(self, fused: Arm, best: Arm, bootstrap: Bootstrap | None) -> dict[str, Any]:
-        change = bootstrap.change(fused.scores, best.scores) if bootstrap else None
+        found = bootstrap.change(fused.scores, best.scores) if bootstrap else None
         return {
             "name": best.name, "chosen_on": "val",
-            "change": change.value if change else None,
-            "low": change.low if change else None, "high": change.high if change else None,
-            "fused_is_worse": change.low > 0 if change else None,
-            "weak": change.high - change.low > WEAK if change else None,
+            "change": found.value if found else None,
+            "low": found.low if found else None, "high": found.high if found else None,
+            "fused_is_worse": found.low > 0 if found else None,
+            "weak": found.high - found.low > WEAK if found else None,
         }  # fmt: skip

@@ -1,8 +1,6 @@
 """`pretrained`: states of photos from CLIP, SigLIP, ViT or another image model of transformers."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +10,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from plait.core.config import Config
-from plait.core.errors import FileError, PlaitError
-from plait.embedders._folder import HUB_ID, NEEDED, checked, folder_revision, model_folder
+from plait.core.errors import FileError
+from plait.embedders._folder import HUB_ID, NEEDED, checked, folder_revision, loaded, loading, model_folder
 from plait.image_embedders import Device, PhotoTokens
 from plait.image_embedders._device import chosen
 
 PROCESSOR = "preprocessor_config.json"
+MODEL = "an image model"
 
 
 class PretrainedConfig(Config):
@@ -106,7 +105,7 @@ class Pretrained:
         rescale, mean, sd = self._scale
         model, pooler = self._model
         pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float() * rescale
-        with torch.inference_mode(), _loading(self.folder, "run on photos"):
+        with torch.inference_mode(), loading(self.folder, "run on photos", MODEL):
             states = _states(model.to(place), ((pixels - mean) / sd).to(place), tokens, pooler)
             found: NDArray[np.float32] = states.float().contiguous().cpu().numpy()
         return found
@@ -121,27 +120,13 @@ class Pretrained:
                 "is a model of timm, which plait does not run: timm brings torchvision, and so another build of torch",
                 where=str(self.folder), fix="make the array with timm elsewhere, and give it as a source with its ids",
             )  # fmt: skip
-        with _loading(self.folder):
+        with loading(self.folder, give=MODEL):
             return AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
 
     @cached_property
     def _model(self) -> tuple[Any, bool]:
         """The model, and whether its weights have what a pooler of it needs."""
-        import torch
-        from transformers import AutoModel
-
-        config = self._config
-        # Layers that a checkpoint lacks are drawn; a training that follows must not see the difference.
-        with _loading(self.folder), torch.random.fork_rng(devices=[]):
-            model, info = AutoModel.from_pretrained(
-                self.folder, config=config, local_files_only=True, trust_remote_code=False,
-                use_safetensors=True, dtype=torch.float32, output_loading_info=True,
-            )  # fmt: skip
-        pooler = [name for name in info["missing_keys"] if "pooler" in name]
-        absent = sorted(set(info["missing_keys"]) - set(pooler))
-        if absent:
-            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-            raise FileError(f"the weights lack {absent[0]}{more}", where=str(self.folder), fix="save the whole model")
+        model, pooler = loaded(self.folder, self._config, MODEL)
         return model.eval().requires_grad_(False), not pooler
 
 
@@ -169,26 +154,3 @@ def _cached(path: str) -> Path | None:
     except (OSError, ValueError, FileError):  # not there, or not whole
         return None
     return folder if (folder / PROCESSOR).is_file() else None
-
-
-@contextmanager
-def _loading(folder: Path, deed: str = "loaded as an image model of transformers") -> Iterator[None]:
-    """Work without bars and notes; every way a folder can be broken becomes one error."""
-    from transformers.utils import logging as transformers_logging
-
-    logging: Any = transformers_logging  # its functions have no types
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except PlaitError:
-        raise
-    except Exception as error:  # what is raised depends on the model's own classes
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        fix = "give an image model saved with save_pretrained of this version of transformers"
-        raise FileError(f"can't be {deed}: {reason}", where=str(folder), fix=fix) from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -13,7 +13,7 @@ from plait.core.kinds import config_class
 from plait.core.protocols import Dataset, Encoder, Fusion, Head
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
-from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
+from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens, fields_of
 from plait.encoders._objectives import Objectives, objectives_of
 from plait.encoders.asv import Asv
 from plait.nn.abundance_pool import AbundancePool
@@ -21,6 +21,7 @@ from plait.nn.attention import check_heads
 from plait.nn.block import Stack, StackConfig
 from plait.nn.category_scaling import CategoryScaling
 from plait.nn.pool import masked_mean
+from plait.nn.side_by_side import joined_parts, side_by_side
 from plait.objectives.auxiliary import AuxiliaryConfig
 from plait.objectives.choice import check_choice, check_reach
 
@@ -266,7 +267,7 @@ class AamNet(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], notes: Notes) -> Prediction:
         """The answer of every row, with the pooled vector it was read from."""
-        fields, asv = _stream(inputs, ASV), cast(Asv, self.asv)
+        fields, asv = fields_of(inputs, ASV), cast(Asv, self.asv)
         # Without an answer to give, a model is scored by its objectives.
         asked = self.objectives if self.training or self.head is None else None
         shown = asv.shown(fields)
@@ -274,7 +275,7 @@ class AamNet(nn.Module):
         tokens: Tokens = self.sample(asv.weighed(said, shown))
         context: dict[str, Tokens] = {}
         if self.metadata is not None and METADATA in inputs:
-            context[METADATA] = self.metadata(_stream(inputs, METADATA))
+            context[METADATA] = self.metadata(fields_of(inputs, METADATA))
         fuse = cast(Fusion, self.fusion)
         if self.at_tokens:
             tokens = fuse({ASV: tokens, **context}, notes)
@@ -359,25 +360,11 @@ class Aam(nn.Module):
 
     def forward(self, batch: Batch, explain: bool = False) -> Output:
         """The answer of every row, the fusion's own losses, and with `explain` its maps."""
-        notes, predictions = Notes(explain), []
-        for number, net in enumerate(self.nets):
-            own = Notes(explain)
-            predictions.append(net(batch.inputs, own))
-            if len(self.nets) > 1:
-                notes.include(own, f"net{number}")
-            else:
-                notes = own
+        notes, predictions = side_by_side(self.nets, batch.inputs, explain)
         if len(predictions) == 1:
             return Output(predictions[0], notes.losses, notes.maps)
-        names = predictions[0].parts
-        parts = {name: torch.cat([each.parts[name] for each in predictions], dim=1) for name in names}
+        parts = joined_parts(predictions)
         head = cast(Any, self.nets[0]).head
         point: Tensor = torch.cat([each.point for each in predictions], dim=1) if head is None else head.together(parts)
         point = point.to(predictions[0].point.dtype)
         return Output(Prediction(point, parts), notes.losses, notes.maps)
-
-
-def _stream(inputs: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The inputs of one modality under the names encoders read: `asv` -> values, `asv_counts` -> counts."""
-    fields = {k.removeprefix(f"{name}_"): v for k, v in inputs.items() if k.startswith(f"{name}_")}
-    return {"values": inputs[name], **fields}

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 from pydantic import model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from plait.baselines.ridge import fit_ridge
 from plait.core.config import Config, PartOf
@@ -13,7 +13,7 @@ from plait.core.errors import ConfigError
 from plait.core.protocols import Dataset, Encoder, Fusion, Head
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
-from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens
+from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens, fields_of
 from plait.fusion._read_back import aligned
 from plait.heads._answers import check_head, in_data_unit
 from plait.nn.attention import check_heads
@@ -177,7 +177,7 @@ class Chimera(nn.Module):
     def forward(self, batch: Batch, explain: bool = False) -> Output:
         """The answer of every row, the fusion's own losses, and with `explain` its maps."""
         notes = Notes(explain)
-        fields = _stream(batch.inputs, ANCHOR)
+        fields = fields_of(batch.inputs, ANCHOR)
         scale = window_scale(fields["values"], fields["mask"], self.config.series.scaling)
         for name in ("values", "prior"):
             if name in fields:
@@ -185,7 +185,7 @@ class Chimera(nn.Module):
         series: Tokens = self.series(fields)
         streams = {ANCHOR: series}
         if self.text is not None and TEXT in batch.inputs:
-            streams[TEXT] = self.text(_stream(batch.inputs, TEXT))
+            streams[TEXT] = self.text(fields_of(batch.inputs, TEXT))
         fused: Tokens = cast(Fusion, self.fusion)(streams, notes)
         if self.text_head is None or TEXT not in streams:
             found = in_data_unit(self._answer(fused, streams), scale)
@@ -198,12 +198,6 @@ class Chimera(nn.Module):
     def _answer(self, tokens: Tokens, streams: dict[str, Tokens]) -> Prediction:
         context = {name: tokens for name, tokens in streams.items() if name != ANCHOR}
         return cast(Head, self.head)(self.final(tokens), context)
-
-
-def _stream(inputs: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The inputs of one modality under the names encoders read: `text` -> values, `text_mask` -> mask."""
-    fields = {k.removeprefix(f"{name}_"): v for k, v in inputs.items() if k.startswith(f"{name}_")}
-    return {"values": inputs[name], **fields}
 
 
 def start_from_ridge(model: Any, data: Dataset) -> float | None:

@@ -16,9 +16,10 @@ from plait.core.kinds import config_class, kind_named, kinds, same_kind
 from plait.core.protocols import Encoder, Fusion, Head
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
-from plait.core.tokens import Batch, Map, Notes, Output, Prediction, Tokens
+from plait.core.tokens import Batch, Map, Notes, Output, Prediction, Tokens, fields_of
 from plait.encoders.attributes import first_rows
 from plait.nn.contexts import stream_layers
+from plait.nn.side_by_side import joined_parts, side_by_side
 from plait.objectives.smape import z_of
 
 ATTRIBUTES = "attributes"
@@ -207,7 +208,7 @@ class ProductsNet(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], notes: Notes) -> Prediction:
         """The number of every row, and by name what it was read from."""
-        given = {name: _fields(inputs, name) for name in self.legs if name in inputs}
+        given = {name: fields_of(inputs, name) for name in self.legs if name in inputs}
         streams: dict[str, Tokens] = {name: self.legs[name](fields) for name, fields in given.items()}
         tokens = cast(Fusion, self.fusion)(streams, notes)
         context = {name: found for name, found in streams.items() if name != self.anchor}
@@ -266,20 +267,6 @@ class Products(nn.Module):
 
     def forward(self, batch: Batch, explain: bool = False) -> Output:
         """The number of every row, the fusion's own losses, and with `explain` its maps and those of the experts."""
-        notes, predictions = Notes(explain), []
-        for number, net in enumerate(self.nets):
-            own = Notes(explain)
-            predictions.append(net(batch.inputs, own))
-            if len(self.nets) > 1:
-                notes.include(own, f"net{number}")
-            else:
-                notes = own
-        parts = {name: torch.cat([each.parts[name] for each in predictions], 1) for name in predictions[0].parts}
-        parts = raised(parts, self.centre)
+        notes, predictions = side_by_side(self.nets, batch.inputs, explain)
+        parts = raised(joined_parts(predictions), self.centre)
         return Output(Prediction(parts["points"].mean(dim=1), parts), notes.losses, notes.maps)
-
-
-def _fields(inputs: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The inputs of one source under the names encoders read: `image` -> values, `image_mask` -> mask."""
-    fields = {key.removeprefix(f"{name}_"): value for key, value in inputs.items() if key.startswith(f"{name}_")}
-    return {"values": inputs[name], **fields}

@@ -21,6 +21,12 @@ def finite_json(path: Path, *, optional: bool = False) -> Any:
     return finite(read_json(path))
 
 
+def page_data(folder: Path, kind: str) -> dict[str, Any] | None:
+    """What a run's page.json holds; None where there is none, or one of another kind."""
+    page = finite_json(folder / "page.json", optional=True)
+    return page if isinstance(page, dict) and page.get("kind") == kind else None
+
+
 @contextmanager
 def read_as(what: str, path: Path, fix: str) -> Iterator[None]:
     """Says of a file that lacks what is drawn from it, or has it in another form, that it holds no `what`."""

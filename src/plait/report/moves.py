@@ -6,7 +6,7 @@ from typing import Any
 
 from plait.report.arms import Scale
 from plait.report.figures import reliability_figure
-from plait.report.finite import finite_json, read_as
+from plait.report.finite import page_data, read_as
 from plait.report.wording import Row, count, share
 
 LEAST_RANGE = "last_bar_range"
@@ -19,11 +19,10 @@ def moves(folder: Path, result: Row) -> Row | None:
 
     Errors: FileError where they are damaged.
     """
-    path = folder / "page.json"
-    page = finite_json(path, optional=True)
-    if not isinstance(page, dict) or page.get("kind") != "moves":
+    page = page_data(folder, "moves")
+    if page is None:
         return None
-    with read_as("page data", path, "train this run again"):
+    with read_as("page data", folder / "page.json", "train this run again"):
         groups = [(_chance(each["chance"]), _chance(each["share"]), int(each["rows"])) for each in page["reliability"]]
         if not groups:
             raise ValueError("no group of rows")

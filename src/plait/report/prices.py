@@ -9,7 +9,7 @@ from markupsafe import Markup
 from plait.report.arms import Scale
 from plait.report.drawing import COLOURS, SETTINGS, finish, svg
 from plait.report.figures import Pair
-from plait.report.finite import finite_json, read_as
+from plait.report.finite import page_data, read_as
 from plait.report.shading import shade
 from plait.report.wording import Row, count, quantity, share
 
@@ -23,11 +23,10 @@ def prices(folder: Path) -> Row | None:
 
     Errors: FileError where they are damaged.
     """
-    path = folder / "page.json"
-    page = finite_json(path, optional=True)
-    if not isinstance(page, dict) or page.get("kind") != "prices":
+    page = page_data(folder, "prices")
+    if page is None:
         return None
-    with read_as("page data", path, "train this run again"):
+    with read_as("page data", folder / "page.json", "train this run again"):
         pairs = [_pair(each) for each in page["points"] if each.get("actual") is not None]
         coverage = page.get("coverage")
         words = _words(pairs, len(page["points"]), None if coverage is None else float(coverage))

@@ -35,7 +35,7 @@ class Ensemble:
         DataError where runs differ in their validation rows.
         """
         for run in runs:
-            if not hasattr(run.config.task, "together"):
+            if not hasattr(run.config.task, "together_table"):
                 raise ConfigError(
                     f"answers of the task {run.config.task.kind} are not averaged", where=str(run.folder),
                     fix="predict with each run by itself",
@@ -80,5 +80,5 @@ class Ensemble:
     def predict(self, **asked: Any) -> pd.DataFrame:
         """The weighted mean of what the runs predict, as `Run.predict` is asked. Errors: those of `Run.predict`."""
         frames = [run.predict(**asked) for run in self.runs]
-        made: pd.DataFrame = self.config.task.together(frames, self.weights)
+        made: pd.DataFrame = self.config.task.together_table(frames, self.weights)
         return made

@@ -58,7 +58,7 @@ class PriceTaskConfig(Config):
         return PriceTask(self, data)
 
     @staticmethod
-    def together(frames: Sequence[pd.DataFrame], weights: Any) -> pd.DataFrame:
+    def together_table(frames: Sequence[pd.DataFrame], weights: Any) -> pd.DataFrame:
         """The tables of several models as one; see `_prices.together_table`."""
         return _prices.together_table(frames, weights)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
@@ -18,21 +18,13 @@ from plait.data.feature_tables import RowsAre
 from plait.data.sample_files import EXAMPLES
 from plait.data.sample_fitted import SampleFitted
 from plait.data.sample_table import SampleTable, Unmatched, read_samples
+from plait.data.sources._names import Names
 from plait.data.table import Finding, columns_named
 from plait.features.composition import rarefy
 from plait.objectives.transforms import TransformKind
 
 if TYPE_CHECKING:
     from plait.data.samples import SampleData
-
-
-def _listed(value: Any) -> Any:
-    """One text of names between commas, as a list."""
-    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-
-
-Names = Annotated[list[str], BeforeValidator(_listed)]
-"""Names of columns: a list, or one text with commas."""
 
 
 class AsvSourceConfig(Config):

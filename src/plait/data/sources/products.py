@@ -17,8 +17,8 @@ from plait.core.schema import Schema
 from plait.data.embedding_files import Embeddings, read_embeddings
 from plait.data.product_fitted import ProductFitted
 from plait.data.product_table import ProductTable, product_table
+from plait.data.sources._names import Names
 from plait.data.sources._series import find_file
-from plait.data.sources.asv import Names
 from plait.data.table import as_frame, read_table
 
 if TYPE_CHECKING:

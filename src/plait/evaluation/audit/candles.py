@@ -13,7 +13,7 @@ from plait.core.schema import SPLITS
 from plait.core.tokens import Batch
 from plait.data.candle_fitted import CandleFitted, Scaling
 from plait.data.candles import ANCHOR, COMPLEXITY, TOPOLOGY, CandleData
-from plait.evaluation.audit.finding import CHUNK, AuditFinding, Checked
+from plait.evaluation.audit.finding import CHUNK, AuditFinding, Checked, evenly
 from plait.features.candle_channels import WARM_UP, candle_channels
 from plait.features.complexity import complexity_indicators
 from plait.features.range_labels import RangeLabels, future_bars, range_labels
@@ -87,16 +87,12 @@ def _window(data: CandleData) -> int:
     return max(data.config.lookback + WARM_UP[data.preset], data.config.topology.window)
 
 
-def _picked(count: int) -> Bars:
-    return np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(np.int64))
-
-
 def _recomputed(data: CandleData) -> Checked:
     """Every input of a row equals, bit for bit, what is computed from the bars that it may read and no other."""
     changed: dict[str, list[str]] = {}
     done = total = 0
     for split in SPLITS:
-        picked = _picked(len(data.rows(split)))
+        picked = evenly(len(data.rows(split)), MOST)
         done, total = done + len(picked), total + len(data.rows(split))
         for place in picked:
             signals.check(AGAIN)

@@ -47,6 +47,11 @@ class Checked:
     findings: tuple[AuditFinding, ...] = ()
 
 
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many places of `count`, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
 def batches(data: ForecastData, split: str) -> Iterator[Batch]:
     """Every window of a split, in order, as the model receives it."""
     rows = data.rows(split)

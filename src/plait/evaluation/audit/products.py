@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from plait.core.schema import SPLITS
 from plait.data.product_fitted import ProductFitted, SourceFit
 from plait.data.products import DECILES, ProductData
-from plait.evaluation.audit.finding import AuditFinding, Checked
+from plait.evaluation.audit.finding import AuditFinding, Checked, evenly
+from plait.evaluation.audit.refitted import near, refitted
 from plait.features.attributes import AttributeFit, entered_numbers
 
 TOLERANCE = 1e-5
@@ -72,18 +73,7 @@ def _copies(data: ProductData) -> Iterator[AuditFinding]:
 
 def _fitted(data: ProductData) -> Checked:
     """What a fit on the train rows alone gives is what the data hold."""
-    again = _fitted_anew(data)
-    tensors, other = data.fitted.tensors(), again.tensors()
-    differ = [
-        name for name in sorted(tensors.keys() | other.keys())
-        if name not in tensors or name not in other or not _near(tensors[name], other[name])
-    ]  # fmt: skip
-    one, two = data.fitted.record(), again.record()
-    differ += [name for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)]
-    did = f"{len(tensors)} tables and the words beside them fitted again on the {len(data.rows('train'))} train rows"
-    what = "what the run fitted is not what its train rows give"
-    found = (AuditFinding("leak", "fitted", what, tuple(differ)),) if differ else ()
-    return Checked("fitted", did, found)
+    return refitted(data.fitted, _fitted_anew(data), len(data.rows("train")), "train rows", TOLERANCE)
 
 
 def _fitted_anew(data: ProductData) -> ProductFitted:
@@ -112,10 +102,6 @@ def _attributes(data: ProductData, numbers: Any, cells: Any, logs: NDArray[np.fl
     return AttributeFit.fit(numbers, cells, logs, config.min_category, config.shrinkage, config.prefix)
 
 
-def _near(one: Any, two: Any) -> bool:
-    return one.shape == two.shape and bool(torch.allclose(one.double(), two.double(), rtol=TOLERANCE, atol=TOLERANCE))
-
-
 def _own_prices(data: ProductData) -> Checked:
     """The attributes of a train row stay as they are when its own price changes."""
     train = data.rows_of["train"]
@@ -124,7 +110,7 @@ def _own_prices(data: ProductData) -> Checked:
         return Checked("own prices", "no attribute is encoded by prices")
     logs = np.log(data.prices("train"))
     given = data.batch("train", data.rows("train")).inputs["attributes"][:, 0].numpy()
-    picked, found = _spread(len(train)), []
+    picked, found = evenly(len(train), MOST), []
     for row in picked:
         changed = logs.copy()
         changed[row] += np.log(FACTOR)
@@ -139,10 +125,10 @@ def _own_prices(data: ProductData) -> Checked:
 def _alone(data: ProductData) -> Checked:
     """A held-out row read by itself, without its price, gives the inputs it has among all."""
     chosen = [(split, int(row)) for split in ("val", "test") for row in data.rows(split)]
-    picked, found = _spread(len(chosen)), []
+    picked, found = evenly(len(chosen), MOST), []
     for split, row in (chosen[place] for place in picked):
         whole, alone = data.batch(split, [row]).inputs, _by_itself(data, int(data.rows_of[split][row]))
-        if not all(_near(whole[name], alone[name]) for name in whole):
+        if not all(near(whole[name], alone[name], TOLERANCE) for name in whole):
             found.append(data.ids(split)[row])
     did = f"{len(picked)} of {len(chosen)} held-out rows read again, each from a table of its own without its price"
     what = "the inputs of rows depend on other rows or on their price"
@@ -176,8 +162,3 @@ def _columns(data: ProductData) -> Checked:
             found.append(AuditFinding("leak" if rho > COPY else "suspect", "columns", what, (name,)))
     did = f"each of {len(data.table.numbers)} columns of numbers set against the price"
     return Checked("columns", did, tuple(found))
-
-
-def _spread(count: int) -> NDArray[np.int64]:
-    """At most `MOST` of so many places, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(MOST, count)).round().astype(np.int64))

@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from plait.core.schema import SPLITS
 from plait.data.table import SeriesTable
 from plait.data.windows import ForecastData
-from plait.evaluation.audit.finding import AuditFinding, Checked
+from plait.evaluation.audit.finding import AuditFinding, Checked, evenly
 
 MOST = 600
 """Origins at which the features are recomputed, spread evenly over each split."""
@@ -24,7 +23,7 @@ def check_recomputed(data: ForecastData) -> list[Checked]:
         rows = data.rows(split)
         total += len(rows)
         share = max(1, round(MOST * len(rows) / sum(len(data.rows(s)) for s in SPLITS)))
-        picked = np.unique(np.linspace(0, len(rows) - 1, min(share, len(rows))).round().astype(np.int64))
+        picked = evenly(len(rows), share)
         done += len(picked)
         for row in picked:
             origin = int(data.origins[split][row])

@@ -14,7 +14,8 @@ from plait.core.tokens import Batch
 from plait.data.sample_columns import categories_of, fit_columns
 from plait.data.sample_fitted import SampleFitted, fit_features
 from plait.data.samples import SampleData
-from plait.evaluation.audit.finding import AuditFinding, Checked
+from plait.evaluation.audit.finding import AuditFinding, Checked, evenly
+from plait.evaluation.audit.refitted import refitted
 from plait.objectives.regression import thresholds_of
 from plait.objectives.transforms import TargetTransform
 
@@ -72,18 +73,7 @@ def _table_rows(data: SampleData, split: str) -> Any:
 
 def _fitted(data: SampleData) -> Checked:
     """What a fit on the train samples alone gives is what the data hold."""
-    again = _fitted_anew(data)
-    tensors, other = data.fitted.tensors(), again.tensors()
-    differ = [
-        name for name in sorted(tensors.keys() | other.keys())
-        if name not in tensors or name not in other or not _near(tensors[name], other[name])
-    ]  # fmt: skip
-    one, two = data.fitted.record(), again.record()
-    differ += [name for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)]
-    did = f"{len(tensors)} tables and the words beside them fitted again on the {len(data.rows('train'))} train samples"
-    what = "what the run fitted is not what its train samples give"
-    found = (AuditFinding("leak", "fitted", what, tuple(differ)),) if differ else ()
-    return Checked("fitted", did, found)
+    return refitted(data.fitted, _fitted_anew(data), len(data.rows("train")), "train samples", TOLERANCE)
 
 
 def _fitted_anew(data: SampleData) -> SampleFitted:
@@ -105,14 +95,10 @@ def _fitted_anew(data: SampleData) -> SampleFitted:
     return replace(fitted, transform=transform, thresholds=thresholds)
 
 
-def _near(one: Any, two: Any) -> bool:
-    return one.shape == two.shape and bool(torch.allclose(one.double(), two.double(), rtol=TOLERANCE, atol=TOLERANCE))
-
-
 def _alone(data: SampleData) -> Checked:
     """A held-out sample read by itself, from a table without any other, gives the inputs it has among all."""
     chosen = [(split, row) for split in ("val", "test") for row in data.rows(split)]
-    places = np.unique(np.linspace(0, len(chosen) - 1, min(MOST_ALONE, len(chosen))).round().astype(np.int64))
+    places = evenly(len(chosen), MOST_ALONE)
     found = []
     for split, row in (chosen[place] for place in places):
         whole, alone = data.batch(split, [row]), _by_itself(data, split, int(row))
