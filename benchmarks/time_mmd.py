@@ -1,44 +1,80 @@
-"""Six domains of Time-MMD, with and without text, by two text encoders: docs/results/time_mmd.md.
+"""Six domains of Time-MMD at four horizons, with and without text: docs/results/time_mmd.md.
 
-Each cell is a whole `plait compare chimera --data.kind time-mmd` with its own defaults. Resumable: what is finished is
-not done again. Usage: python benchmarks/time_mmd.py [seeds] [folder of Time-MMD]
+Each cell is a whole `plait compare chimera --data.kind time-mmd` with its own defaults: anchor, calendar, fused and
+placebo, with every seed, beside the cheap rivals. The shortest horizon is done with a second text encoder too.
+Resumable: what is finished lies in runs/bench-time-mmd and is not done again.
+Usage: OMP_NUM_THREADS=1 python benchmarks/time_mmd.py [--seeds N] [--data FOLDER] [--page]
 """
 
+import argparse
 import csv
 import json
 import os
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from _page import write_page
 
 from plait.core.config import validate
 from plait.data.sources.time_mmd import TimeMmdConfig
 from plait.data.windows import ForecastData
 from plait.evaluation.compare import Comparison, Plan
-from plait.runs.folder import environment, write_start
+from plait.runs.folder import write_start
 from plait.runs.recipe import load_recipe, resolve
 from plait.tasks.forecast import ForecastTask
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "results" / "time_mmd.md"
-DOMAINS = ("Agriculture", "Climate", "Economy", "Energy", "Health_US", "Traffic")
-EMBEDDERS = ("wordllama", "minilm")
+DATA = Path(os.environ.get("PLAIT_DATA", ROOT.parent / "shared" / "data")) / "time_mmd"
+RUNS, PAGE = ROOT / "runs" / "bench-time-mmd", ROOT / "docs" / "results" / "time_mmd.md"
+MONTHLY, WEEKLY = (6, 8, 10, 12), (12, 24, 36, 48)
+HORIZONS = {
+    "Agriculture": MONTHLY, "Climate": MONTHLY, "Economy": MONTHLY, "Energy": WEEKLY, "Health_US": WEEKLY,
+    "Traffic": MONTHLY,
+}  # fmt: skip
+USUAL, OTHER = "wordllama", "minilm"
 
 
-def compare(domain: str, embedder: str, seeds: int, data: Path) -> dict[str, Any]:
-    """The comparison of one domain and text encoder, or what it left."""
-    folder = ROOT / "runs" / f"bench-time-mmd-{domain}-{embedder}-{seeds}"
-    if not (folder / "compare.json").exists():
-        recipe = load_recipe("chimera")
-        fields = [("data.kind", "time_mmd"), ("data.root", str(data)), ("data.domain", domain)]
-        config = resolve(recipe, None, [*fields, ("llm-model", embedder), ("trackers", [])])
+@dataclass(frozen=True)
+class Cell:
+    """One line of the table."""
+
+    domain: str
+    horizon: int
+    embedder: str
+
+    @property
+    def name(self) -> str:
+        """What it is called, of its folder too."""
+        return f"{self.domain}-{self.horizon}-{self.embedder}"
+
+
+def cells() -> list[Cell]:
+    """Every domain and horizon by the usual text encoder; the shortest horizon also by the other one."""
+    usual = [Cell(domain, horizon, USUAL) for domain, horizons in HORIZONS.items() for horizon in horizons]
+    return [*usual, *(Cell(domain, horizons[0], OTHER) for domain, horizons in HORIZONS.items())]
+
+
+def compare(cell: Cell, seeds: int, data: Path) -> None:
+    """The comparison of one cell, going on where it stopped."""
+    folder = RUNS / cell.name
+    if (folder / "compare.json").exists():
+        return
+    recipe = load_recipe("chimera")
+    fields: list[tuple[str, Any]] = [("data.kind", "time_mmd"), ("data.root", str(data)), ("data.domain", cell.domain)]
+    fields += [("pred-len", cell.horizon), ("llm-model", cell.embedder), ("trackers", []), ("device", "cpu")]
+    config = resolve(recipe, None, fields)
+    if not (folder / "config.yaml").exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_start(folder, config)
-        Comparison(Plan.of_recipe(recipe, config, tuple(range(seeds))), folder).run()
-    found: dict[str, Any] = json.loads((folder / "compare.json").read_text())
-    return found
+    Comparison(Plan.of_recipe(recipe, config, tuple(range(seeds))), folder).run()
+
+
+def finished() -> dict[Cell, dict[str, Any]]:
+    """What every finished comparison found."""
+    places = {cell: RUNS / cell.name / "compare.json" for cell in cells()}
+    return {cell: json.loads(place.read_text(encoding="utf-8")) for cell, place in places.items() if place.exists()}
 
 
 def percent(found: dict[str, Any] | None) -> str:
@@ -48,11 +84,11 @@ def percent(found: dict[str, Any] | None) -> str:
     return f"{found.get('value', found.get('change')):+.1%} [{found['low']:+.1%}, {found['high']:+.1%}]"
 
 
-def arm_table(domain: str, embedder: str, result: dict[str, Any]) -> list[str]:
+def arm_table(cell: Cell, result: dict[str, Any]) -> list[str]:
     """Every arm of one comparison, by error."""
     best = result["best_baseline"]["name"]
     lines = [
-        f"\n### {domain}, {embedder}",
+        f"\n### {cell.domain}, {cell.horizon} steps, {cell.embedder}",
         "",
         f"{result['verdicts'][0]['text']}.",
         "",
@@ -63,12 +99,12 @@ def arm_table(domain: str, embedder: str, result: dict[str, Any]) -> list[str]:
         name = f"**{arm['name']}**" if arm["name"] in ("fused", best) else arm["name"]
         span = "not enough data" if arm["low"] is None else f"{arm['low']:.4f} .. {arm['high']:.4f}"
         note = " (best baseline, by validation)" if arm["name"] == best else ""
-        cells = [name, f"{arm['mean']:.4f}", span, str(arm["seeds"]), f"{arm['parameters']:,}", arm["meaning"] + note]
-        lines.append(f"| {' | '.join(cells)} |")
+        row = [name, f"{arm['mean']:.4f}", span, str(arm["seeds"]), f"{arm['parameters']:,}", arm["meaning"] + note]
+        lines.append(f"| {' | '.join(row)} |")
     return lines
 
 
-def summary_row(domain: str, embedder: str, result: dict[str, Any]) -> str:
+def summary_row(cell: Cell, result: dict[str, Any]) -> str:
     """One line of the first table."""
     arms = {arm["name"]: arm["mean"] for arm in result["arms"]}
     found, best = result["verdicts"][0], result["best_baseline"]
@@ -80,11 +116,24 @@ def summary_row(domain: str, embedder: str, result: dict[str, Any]) -> str:
     says = "not enough data" if found["helps"] is None else "helps" if found["helps"] else "does not help"
     if found["helps"]:
         says += ", beyond the calendar" if found["beyond_calendar"] else ", not beyond the calendar"
-    cells = [
-        domain, embedder, str(result["windows"]), *errors, *kept, percent(effect), says,
+    row = [
+        cell.domain, str(cell.horizon), cell.embedder, str(result["windows"]), *errors, *kept, percent(effect), says,
         f"{best['name']} {arms[best['name']]:.4f}", f"{percent(best)}: {word}{weak}",
     ]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(row)} |"
+
+
+def why_worse(cell: Cell, result: dict[str, Any]) -> str:
+    """The line of a cell that is worse than the best baseline: where the difference comes from."""
+    arms = {arm["name"]: arm["mean"] for arm in result["arms"]}
+    found, best = result["verdicts"][0], result["best_baseline"]
+    kept, ridge = sum(found["accepted"]), arms[best["name"]]
+    gap, own = arms["fused"] - ridge, arms["anchor"] - ridge
+    reason = (
+        f"the series leg alone is {arms['anchor'] / ridge - 1:+.1%} against it, which is {own / gap:.0%} of the gap;"
+        f" texts were kept in {kept} of {len(found['accepted'])} trainings"
+    )
+    return f"- {cell.domain}, {cell.horizon} steps, {cell.embedder}: {percent(best)} against {best['name']}; {reason}."
 
 
 def reference_rows(data: Path) -> list[str]:
@@ -95,7 +144,7 @@ def reference_rows(data: Path) -> list[str]:
     with open(path, newline="") as file:
         lines = list(csv.DictReader(file))
     rows = []
-    for domain in DOMAINS:
+    for domain in HORIZONS:
         name = "Health_US_rows_as_filed" if domain == "Health_US" else domain
         config = validate(TimeMmdConfig, {"kind": "time_mmd", "root": str(data), "domain": domain})
         table, task, worst, count = config.read(), ForecastTask(), 0.0, 0
@@ -112,63 +161,57 @@ def reference_rows(data: Path) -> list[str]:
     return rows
 
 
-def page(results: dict[tuple[str, str], dict[str, Any]], seeds: int, data: Path) -> str:
-    """The results page as Markdown."""
-    worse = [f"{d} by {e}" for (d, e), r in results.items() if r["best_baseline"]["fused_is_worse"]]
-    helped = [f"{d} by {e}" for (d, e), r in results.items() if r["verdicts"][0]["helps"]]
-    facts = environment()
-    names = ["domain", "text encoder", "test windows", "anchor", "calendar", "fused", "fused, raw", "placebo, raw"]
-    names += ["fused kept", "placebo kept", "fused against anchor", "text", "best baseline", "fused against it"]
+def page(results: dict[Cell, dict[str, Any]], seeds: int, data: Path) -> list[str]:
+    """The lines of the results page."""
+    worse = [why_worse(cell, result) for cell, result in results.items() if result["best_baseline"]["fused_is_worse"]]
+    helped = [cell.name for cell, result in results.items() if result["verdicts"][0]["helps"]]
+    absent = [cell.name for cell in cells() if cell not in results]
+    names = ["domain", "horizon", "text encoder", "test windows", "anchor", "calendar", "fused", "fused, raw"]
+    names += ["placebo, raw", "fused kept", "placebo kept", "fused against anchor", "text", "best baseline"]
+    names += ["fused against it"]
     lines = [
-        "# Time-MMD, six domains, with and without text",
-        "",
-        f"Made by `python benchmarks/time_mmd.py {seeds}`; nothing here is typed in by hand. Each line is one",
-        "`plait compare chimera --data.kind time-mmd --data.root DIR --data.domain DOMAIN` with the recipe's own",
-        "settings for these data: a linear series leg started from the closed-form ridge and given the seasonal prior,",
-        "and a text leg that corrects it. Monthly 8 -> 6, weekly 36 -> 12; test MSE of `OT` standardised by the train",
-        f"rows, all windows, mean of {seeds} seeds. A text is available at the latest of its dates and of the full",
-        "dates that it states; the placebo is retrained with shuffled texts. `raw` is before acceptance; what is not",
-        "kept equals the anchor. Intervals: circular block bootstrap over origins, blocks of twice the horizon,",
-        "crossed with seeds.",
-        "",
-        f"- Text helps in: {', '.join(helped) or 'none of them'}.",
-        f"- Worse than the best baseline: {', '.join(worse) or 'none'}.",
-        "",
-        f"| {' | '.join(names)} |",
-        "|" + "---|" * len(names),
-        *(summary_row(d, e, r) for (d, e), r in results.items()),
-    ]
+        "# Time-MMD, six domains, four horizons, with and without text", "",
+        "Made by `OMP_NUM_THREADS=1 python benchmarks/time_mmd.py`; nothing here is typed in by hand. Each line is one",
+        "`plait compare chimera --data.kind time-mmd --data.root DIR --data.domain DOMAIN --pred-len HORIZON` with the",
+        "recipe's own settings for these data: a linear series leg started from the closed-form ridge and given the",
+        "seasonal prior, and a text leg that corrects it. Lookback 8 months or 36 weeks; test MSE of `OT` standardised",
+        f"by the train rows, all windows, mean of {seeds} seeds. A text is available at the latest of its dates and of",
+        "the full dates that it states; the placebo is retrained with shuffled texts. `raw` is before acceptance; what",
+        "is not kept equals the anchor. Intervals: circular block bootstrap over origins, blocks of twice the horizon,",
+        "crossed with seeds; one without 4 such blocks is not drawn, and there is no verdict.", "",
+        f"- Text helps in: {', '.join(helped) or 'none of them'} ({len(results)} cells).",
+        f"- Worse than the best baseline (the lower end of the paired interval above 0): {len(worse) or 'none'}.",
+        *([f"- Not run yet: {', '.join(absent)}."] if absent else []), "",
+        f"| {' | '.join(names)} |", "|" + "---|" * len(names),
+        *(summary_row(cell, result) for cell, result in results.items()),
+        *(["", "## Worse than the best baseline, and why", "", *worse] if worse else []),
+    ]  # fmt: skip
     reference = reference_rows(data)
     if reference:
         lines += [
-            "",
-            "## The cheap baselines against the reference",
-            "",
+            "", "## The cheap baselines against the reference", "",
             "Largest relative difference of MSE and MAE over six baselines and four horizons. Health_US is compared",
-            "with the reference's rows as filed, because its weeks run on without a hole.",
-            "",
-            "| domain | figures | largest difference |",
-            "|---|---|---|",
-            *reference,
-        ]
-    lines += ["\n## All arms"]
-    for (domain, embedder), result in results.items():
-        lines += arm_table(domain, embedder, result)
-    lines += ["", f"torch {facts['packages']['torch']}, Python {facts['python']}, {facts['threads']} thread.", ""]
-    return "\n".join(lines)
+            "with the reference's rows as filed, because its weeks run on without a hole.", "",
+            "| domain | figures | largest difference |", "|---|---|---|", *reference,
+        ]  # fmt: skip
+    lines += ["", "## All arms"]
+    for cell, result in results.items():
+        lines += arm_table(cell, result)
+    return lines
 
 
 def main() -> None:
     """Compare what is missing and write the page."""
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    default = Path(os.environ.get("PLAIT_DATA", ROOT.parent / "shared" / "data")) / "time_mmd"
-    data = Path(sys.argv[2]) if len(sys.argv) > 2 else default
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--page", action="store_true", help="write the page of what is finished, and train nothing")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    results = {(d, e): compare(d, e, seeds, data.resolve()) for d in DOMAINS for e in EMBEDDERS}
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    text = page(results, seeds, data.resolve())
-    PAGE.write_text(text)
-    print(text)
+    if not given.page:
+        for cell in cells():
+            compare(cell, given.seeds, given.data)
+    write_page(PAGE, page(finished(), given.seeds, given.data))
 
 
 if __name__ == "__main__":
