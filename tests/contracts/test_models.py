@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from contracts.variants import ends, room_variants, with_every_part
+from plait.core.config import validate
 from plait.core.kinds import config_class, kinds
 from plait.core.schema import Schema
 from plait.encoders.asv import AsvConfig, NucleotidesConfig
@@ -18,6 +19,7 @@ from plait.heads.distribution import DistributionConfig
 from plait.heads.regression import RegressionConfig
 from plait.models.aam import AamConfig
 from plait.models.calf import CalfConfig
+from plait.models.chimera import ChimeraConfig
 from plait.nn.attention_bias import BiasConfig
 from plait.nn.patches import PatchShape
 from plait.testing import check_model
@@ -62,7 +64,10 @@ SPOKEN = {
     "states drawn together": CalfConfig(**LITTLE, output_w=0),
     "a Llama": CalfConfig(**LITTLE, backbone="a-llama", architecture=LLAMA),
 }
-SERIES = {f"calf, {name}": config for name, config in SPOKEN.items()}
+SERIES: dict[str, Any] = {f"calf, {name}": config for name, config in SPOKEN.items()}
+SERIES["chimera, levels"] = validate(
+    ChimeraConfig, {"series": {"kind": "itransformer", "dim": 16, "heads": 2, "hidden": 13}, "levels": [1, 2]}
+)
 EVERY = FORMS | WIRED | SAMPLES | SERIES
 # What another form holds too: see `test_every_part`.
 LATER = {name for name in EVERY if " at pooled, " in name} | {

@@ -102,3 +102,15 @@ def test_start_from_refuses_a_width_that_cannot_hold_the_fit() -> None:
         ConfigError, match=r"model\.series\.dim: width 6 can't hold a ridge of rank 7 \(give at least 7"
     ):
         module.start_from(torch.randn(P, T, dtype=torch.float64), nn.Linear(P - 1, P), torch.zeros(P))
+
+
+@pytest.mark.parametrize("horizon, dim", [(13, 32), (32, 32), (36, 40), (48, 40)])
+def test_without_a_width_it_is_as_wide_as_a_start_from_the_ridge_needs(horizon: int, dim: int) -> None:
+    schema = Schema("series", {"series": 5}, tuple("abcde"), lookback=37, horizon=horizon, marks=2)
+    built = LinearConfig().build(schema)
+    assert built.dim == dim
+    coef, intercept = torch.randn(horizon, 39, dtype=torch.float64), torch.randn(horizon, dtype=torch.float64)
+    head = nn.Linear(built.dim, horizon)
+    built.start_from(coef, head, intercept)
+    x = torch.randn(7, 39)
+    torch.testing.assert_close(head(built.embed(x)), x @ coef.float().T + intercept.float(), rtol=1e-4, atol=1e-4)

@@ -7,7 +7,7 @@ import torch
 
 from plait.core.errors import ConfigError
 from plait.core.tokens import Prediction
-from plait.heads._answers import check_head, in_data_unit
+from plait.heads._answers import QUANTILES, check_head, in_data_unit, shifted
 from plait.nn.window_norm import Scale
 
 
@@ -17,6 +17,21 @@ def test_a_series_is_undone_and_logits_are_not() -> None:
     assert series.point.tolist() == [[[7.0, 4.0]] * 3]
     logits = Prediction(torch.ones(1, 2), {"logits": torch.ones(1, 1, 2)})
     assert in_data_unit(logits, scale) is logits
+
+
+def test_quantiles_go_back_with_the_point_and_move_with_it() -> None:
+    scale = Scale(torch.tensor([[[5.0, -3.0]]]), torch.tensor([[[2.0, 7.0]]]))
+    levels = torch.tensor([-1.0, 0.0, 2.0])
+    found = Prediction(torch.zeros(1, 3, 2), {QUANTILES: levels.expand(1, 3, 2, 3).clone().requires_grad_()})
+    series = in_data_unit(found, scale)
+    assert series.parts[QUANTILES].tolist() == [[[[3.0, 5.0, 9.0], [-10.0, -3.0, 11.0]]] * 3]
+    by = torch.arange(6.0).reshape(1, 3, 2).requires_grad_()
+    moved = shifted(series, by)
+    assert torch.equal(moved.point, series.point + by)
+    assert torch.equal(moved.parts[QUANTILES][..., 1], moved.point)
+    moved.parts[QUANTILES].sum().backward()
+    assert torch.equal(by.grad, torch.full((1, 3, 2), 3.0))
+    assert found.parts[QUANTILES].grad is None
 
 
 def test_a_head_of_steps_is_refused_where_a_class_is_asked_for() -> None:

@@ -1,6 +1,8 @@
 """Tests of the forecast head: its hidden layer, and the context that modulates it."""
 
 import math
+from dataclasses import replace
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -8,7 +10,10 @@ import torch.nn.functional as F
 
 from plait.core.schema import Schema
 from plait.core.tokens import Tokens
+from plait.heads._answers import QUANTILES
 from plait.heads.forecast import Forecast, ForecastConfig
+from plait.testing import check_head
+from plait.testing.heads import head_schema
 
 SCHEMA = Schema("series", {"series": 19, "text": 17, "facts": 5}, tuple("abc"), lookback=11, horizon=13)
 HIDDEN = 7
@@ -113,3 +118,57 @@ def test_film_without_a_width_has_a_layer_as_wide_as_the_tokens() -> None:
     assert head(hidden=0, film=True).hidden.weight.shape == (19, 19)  # type: ignore[union-attr]
     alone = SCHEMA.with_widths({"series": 19})
     assert set(head(hidden=0, film=True, schema=alone).state_dict()) == set(head(hidden=19).state_dict())
+
+
+LEVELS = (0.05, 0.2, 0.5, 0.8, 0.95)
+ASKED = replace(SCHEMA, quantiles=LEVELS)
+
+
+@torch.no_grad()
+def test_the_quantiles_are_the_median_and_sums_of_softplus_and_never_cross() -> None:
+    tokens, context = streams()
+    for part in (head(schema=ASKED), head(schema=ASKED, hidden=0), head(schema=ASKED, film=True)):
+        found = part(tokens, context)
+        got, kept = found.parts[QUANTILES], []
+        assert got.shape == (3, 13, 3, 5)
+        assert (got.diff(dim=-1) > 0).all()
+        assert torch.equal(got[..., 2], found.point)
+        part.spread.register_forward_hook(lambda _, __, out, kept=kept: kept.append(out))  # type: ignore[union-attr]
+        part(tokens, context)
+        s = kept[0].reshape(3, 3, 13, 4).transpose(1, 2).exp().add(1).log()
+        want = [-(s[..., 0] + s[..., 1]), -s[..., 1], 0 * s[..., 0], s[..., 2], s[..., 2] + s[..., 3]]
+        torch.testing.assert_close(got - found.point[..., None], torch.stack(want, dim=-1))
+
+
+def test_what_a_point_model_starts_from_is_untouched_and_the_spread_starts_normal() -> None:
+    tokens, context = streams()
+    plain, asked = head(fresh=True, film=True), head(fresh=True, film=True, schema=ASKED)
+    held = asked.state_dict()
+    assert set(held) - set(plain.state_dict()) == {"spread.weight", "spread.bias"}
+    assert all(torch.equal(values, held[name]) for name, values in plain.state_dict().items())
+    assert plain(tokens, context).parts == {}
+    apart = asked(tokens, context).parts[QUANTILES][0, 0, 0] - asked(tokens, context).point[0, 0, 0]
+    want = torch.tensor([NormalDist().inv_cdf(level) for level in LEVELS], dtype=torch.float64)
+    torch.testing.assert_close(apart.detach(), want, atol=1e-6, rtol=1e-6)
+
+
+@torch.no_grad()
+def test_the_spread_starts_from_the_residuals_of_each_step() -> None:
+    part = head(fresh=True, hidden=0, schema=ASKED)
+    maker = torch.Generator().manual_seed(5)
+    residuals = torch.randn(997, 13, generator=maker, dtype=torch.float64) * torch.arange(1, 14)
+    residuals[::3, 4] = math.nan
+    residuals[:, 6] = math.nan
+    part.start_from(residuals)
+    tokens, _ = streams()
+    found = part(tokens, {})
+    apart = (found.parts[QUANTILES] - found.point[..., None])[0, :, 0]
+    want = residuals.nanquantile(torch.tensor(LEVELS, dtype=torch.float64), dim=0).T
+    want[:, 2] = 0.0
+    want[6] = torch.tensor([NormalDist().inv_cdf(level) for level in LEVELS])
+    torch.testing.assert_close(apart, want, atol=1e-5, rtol=1e-5)
+
+
+def test_the_head_of_quantiles_holds_the_contract() -> None:
+    check_head(ForecastConfig(), replace(head_schema(), quantiles=(0.1, 0.5, 0.9)))
+    check_head(ForecastConfig(), replace(head_schema(), quantiles=(0.1, 0.5, 0.9)), dtype=torch.bfloat16, graphs=False)

@@ -89,7 +89,7 @@ def test_an_alias_is_a_field_or_says_which_kind_has_it(name: str) -> None:
 
 def test_what_a_missing_field_needs(chimera: Recipe) -> None:
     raw = raw_config(chimera)
-    kinds = "candles or csv or ett or products or synthetic_products or time_mmd"
+    kinds = "candles or csv or ett or labelled_series or products or synthetic_products or time_mmd"
     assert needs("data.root", raw) == [f"data.root needs --data.kind {kinds}"]
     assert needs("model.fusion.rank", raw) == ["model.fusion.rank needs --model.fusion.kind low_rank"]
     assert needs("data.time", raw, "time") == ["data.time needs --data.kind csv"]

@@ -25,6 +25,7 @@ def evaluate(tokens: list[str]) -> dict[str, Any]:
     if "bins" in parsed.options and not grouped:
         raise ConfigError("--bins says how --groups groups", fix="add --groups")
     from plait.runs.run import load_run
+    from plait.runs.scores import coverage_words
 
     split = scored_split(parsed.options.get("split", "test"))
     run = load_run(parsed.words[0]).on(parsed.options.get("device", "auto"))
@@ -32,6 +33,8 @@ def evaluate(tokens: list[str]) -> dict[str, Any]:
     metrics = run.evaluate(split)
     for name, value in metrics.items():
         say(f"{split} {name}: {value:.6f}")
+    if "coverage" in metrics:
+        say(coverage_words(metrics, run.config.task.coverage, split))
     found = {"run": parsed.words[0], "split": split, "metrics": {split: metrics}}
     if groups is None:
         return found

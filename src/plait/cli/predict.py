@@ -19,11 +19,13 @@ def predict_verb(tokens: list[str]) -> dict[str, Any]:
     from plait.core.files import write_file
     from plait.runs.run import load_run
 
-    mean = "--mean" in tokens
+    mean, ahead = "--mean" in tokens, "--ahead" in tokens
     words = sum(1 for _ in takewhile(lambda token: not token.startswith("--"), tokens))
     valued = ("split", "output", "device", "weights-from", *NEW)
-    parsed = only_options([token for token in tokens if token != "--mean"], ("RUN",) * max(1, words), valued)
+    parsed = only_options([t for t in tokens if t not in ("--mean", "--ahead")], ("RUN",) * max(1, words), valued)
     options = parsed.options
+    if ahead and "split" in options:
+        raise ConfigError("--split is of what has happened, --ahead of what is to come", fix="give one of the two")
     run = _together([load_run(word).on(options.get("device", "auto")) for word in parsed.words], mean, options)
     taken = _taken(run.config.data)
     given = {name: options[name] for name in NEW if name in options}
@@ -37,7 +39,7 @@ def predict_verb(tokens: list[str]) -> dict[str, Any]:
     split = scored_split(options["split"]) if "split" in options else None
     if "output" in options and not Path(options["output"]).parent.is_dir():
         raise FileError("no such folder", where=str(Path(options["output"]).parent), fix="make it, or give another")
-    made = run.predict(split=split, **_read(given))
+    made = run.predict(split=split, ahead=ahead, **_read(given, getattr(run.config.data, "new_ends", "")))
     shares = run.shares() if len(parsed.words) > 1 else {}
     for folder, weight in shares.items():
         say(f"{weight:.2f} x {folder}")
@@ -47,7 +49,8 @@ def predict_verb(tokens: list[str]) -> dict[str, Any]:
         say(f"{len(made)} lines to {options['output']}")
         return {**of, "output": options["output"], "lines": len(made)}
     say(made.to_string(index=False, max_rows=20))
-    return {**of, "forecast": made.to_dict(orient="records")}
+    known = made.astype(object).where(made.notna(), None)  # an interval without bounds has no number
+    return {**of, "forecast": known.to_dict(orient="records")}
 
 
 def _together(runs: list[Any], mean: bool, options: dict[str, str]) -> Any:
@@ -82,8 +85,11 @@ def _check(run: Any, taken: list[str], given: dict[str, str]) -> None:
         raise ConfigError(f"--{next(iter(given))} needs --{taken[0]} beside it")
 
 
-def _read(given: dict[str, str]) -> dict[str, Any]:
-    """What `Run.predict` takes: frames of tables in time, paths of samples."""
+def _read(given: dict[str, str], whole: str) -> dict[str, Any]:
+    """What `Run.predict` takes: frames of tables in time, paths of samples and, where `whole` says how such files end,
+    of whole series.
+    """
     from plait.data.table import read_table
 
-    return {NEW[name]: read_table(Path(path)) if name in TABLES else path for name, path in given.items()}
+    tables = () if whole else TABLES
+    return {NEW[name]: read_table(Path(path)) if name in tables else path for name, path in given.items()}

@@ -71,10 +71,11 @@ def predict(tokens: list[str]) -> Any:
     """Predict with a run."""
     if _usage(
         tokens,
-        "predict RUN [--split val|test] [--output FILE.csv] [--device auto|cpu|cuda|mps] [new data]\n"
+        "predict RUN [--split val|test | --ahead] [--output FILE.csv] [--device auto|cpu|cuda|mps] [new data]\n"
         "       plait predict RUN RUN ... --mean|--weights-from val [...]\n\n"
         "New data of a series: --path SERIES.csv [--text-path TEXTS.csv]; the forecast is from its last row, without\n"
-        "it from the last row of the run's own data. Of samples: --table FILE [--metadata FILE] [--sequences FILE].\n"
+        "it from the last row of the run's own data; --ahead gives it a line a step, with dates and intervals.\n"
+        "Of samples: --table FILE [--metadata FILE] [--sequences FILE].\n"
         "Of products: --table FILE [--sources FOLDER], the folder of arrays named as the run's own.\n"
         "With --split: every row of that split of the run's own data. Several runs answer together: with equal\n"
         "weights, or with those that are best on the validation rows they share.",

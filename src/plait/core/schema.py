@@ -24,6 +24,8 @@ class Schema:
     the blocks of its columns with their widths, `letters` is the length of its longest sequence (0: without any).
     `columns` maps the columns of metadata to the number of their known categories, 0 for a column of numbers.
     `outputs` counts the numbers, or the classes, of the target, `bins` the thresholds of its distribution.
+    `covariates` names the columns of the series that are read after the variates and not forecast.
+    `quantiles` are the levels that a forecast is asked for, none where it is of a point.
     """
 
     anchor: str
@@ -41,6 +43,8 @@ class Schema:
     columns: dict[str, int] = field(default_factory=dict)
     outputs: int = 0
     bins: int = 0
+    quantiles: tuple[float, ...] = ()
+    covariates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Inputs of a modality are named `<name>` and `<name>_...`, so `text` would take the inputs of `text_b` too.
@@ -65,4 +69,4 @@ class Schema:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Schema":
         """The schema that `to_json` wrote; a field that an older file lacks has its default."""
-        return cls(**{**data, "variates": tuple(data["variates"])})
+        return cls(**{**data, **{name: tuple(data.get(name, ())) for name in ("variates", "quantiles", "covariates")}})

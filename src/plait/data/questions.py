@@ -29,6 +29,8 @@ class Question(ABC):
     """Whether the answer is of the steps after a window, and not of those within it."""
     outputs: ClassVar[int] = 0
     """Classes of an answer of one a window; 0 where the answer is a series."""
+    quantiles: tuple[float, ...] = ()
+    """Levels that every step is asked for; none where the answer is a point."""
 
     def steps(self, lookback: int, horizon: int) -> int:
         """How many steps an answer is of."""
@@ -67,6 +69,9 @@ class NextSteps(Question):
 
     Shape: targets `y` and `mask` (b, p, v).  Mask: missing values, and steps after the last row of the table.
     """
+
+    def __init__(self, quantiles: tuple[float, ...] = ()) -> None:
+        self.quantiles = quantiles
 
     def put(self, data: "ForecastData", split: str, index: Rows, inputs: Fields, key: Any) -> tuple[Fields, Fields]:
         """The inputs as they are, and the steps after each window."""

@@ -66,6 +66,7 @@ class Texts:
 class SeriesTable:
     """A regular multivariate series with its texts.
 
+    Columns of `values` are the `variates`, which are forecast, then the `covariates`, which are read alone.
     Shape: `times` (T,) datetime64[s] increasing, `values` (T, v) float64, NaN = missing.
     `announced` (T, p, v), where a generator knows it, holds the oracle's inputs (see features/planted.py).
     """
@@ -78,6 +79,12 @@ class SeriesTable:
     findings: tuple[Finding, ...] = ()
     borders: tuple[int, int, int] | None = None
     announced: NDArray[np.float64] | None = field(default=None, repr=False)
+    covariates: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of `values`."""
+        return self.variates + self.covariates
 
     def completed(self, rows: int | None, texts: Texts | None, findings: Sequence[Finding]) -> "SeriesTable":
         """The last `rows` rows (all, if None), with texts and with more findings."""
@@ -96,6 +103,7 @@ class SeriesTable:
     def fingerprint(self) -> str:
         """A digest of the times, values and texts: whether data are still those a run began with."""
         digest = hashlib.sha256("\0".join(self.variates).encode())
+        digest.update("".join(f"\0\0{name}" for name in self.covariates).encode())
         digest.update(self.times.astype(np.int64).tobytes() + self.values.tobytes())
         if self.texts is not None:
             digest.update(self.texts.available_at.astype(np.int64).tobytes())
@@ -219,7 +227,7 @@ def regular_series(
             times, values = _insert(times, values, step, distance, where)
     for column, name in enumerate(variates):
         if np.isnan(values[:, column]).all():
-            raise DataError(f"column {name} holds no number", where=where, fix="name other targets (data.targets)")
+            raise DataError(f"column {name} holds no number", where=where, fix="name other columns (data.targets)")
     return times, values, step, findings
 
 

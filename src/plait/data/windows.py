@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plait.baselines.panel import Panel
-from plait.core.errors import DataError
+from plait.core.errors import ConfigError, DataError
 from plait.core.schema import SPLITS, Schema
 from plait.core.tokens import Batch
 from plait.data.asof import permuted, usable_texts
@@ -35,7 +35,8 @@ class ForecastData:
     """Windows of one series: `rows(split)`, `batch(split, index)`, and everything the baselines read.
 
     The target variates are standardised with the mean and sd of the observed train rows; missing inputs carry the
-    last value forward and are marked in `series_mask`; missing targets are masked in `targets["mask"]`.
+    last value forward and are marked in `series_mask`; missing targets are masked in `targets["mask"]`. Covariates are
+    further columns of the inputs, after the variates, standardised and marked alike; no target is of them.
     With `fitted` given (of a trained run) nothing is fitted; with `ahead` there are no splits: every row that has a
     full lookback is an origin. `prior` adds the seasonal prior to the inputs. `question` says which windows there are,
     what of them is hidden and what the targets are; unset: the next steps.
@@ -55,6 +56,11 @@ class ForecastData:
         question: Question | None = None,
     ) -> None:
         self.config, self.question = config, question or NextSteps()
+        if table.covariates and not self.question.ahead:
+            raise ConfigError(
+                "the task asks for cells of the window, of every column alike: it has no use for covariates",
+                where="data.covariates", fix="leave them out, or name them among data.targets",
+            )  # fmt: skip
         self.lookback = config.lookback or table.step.lookback
         self.horizon = self.question.steps(self.lookback, config.horizon or table.step.horizon)
         rows = len(table.times)
@@ -83,7 +89,7 @@ class ForecastData:
         self._observed = torch.from_numpy(~np.isnan(table.values))
         self._marks = torch.from_numpy(calendar_marks(table.times, table.step).astype(np.float32))
         self._season = torch.from_numpy(season)
-        self._target = torch.from_numpy(np.nan_to_num(self.z).astype(np.float32))
+        self._target = torch.from_numpy(np.nan_to_num(self.of_variates(self.z)).astype(np.float32))
         self._prior = self._priors() if prior else None
         self.text: TextTensors | None = None
         self.fitted = fitted
@@ -147,7 +153,7 @@ class ForecastData:
         return embedder
 
     def _check_train(self, train: NDArray[np.float64]) -> None:
-        for column, name in enumerate(self.table.variates):
+        for column, name in enumerate(self.table.columns):
             if np.isnan(train[:, column]).all():
                 raise DataError(f"{name} has no observed value in the {len(train)} train rows", where="data")
 
@@ -168,7 +174,7 @@ class ForecastData:
         return {"ahead": self.question.new(rows, self.lookback)}
 
     def _schema(self) -> Schema:
-        streams, tokens, grouped = {"series": len(self.table.variates)}, {}, {}
+        streams, tokens, grouped = {"series": len(self.table.columns)}, {}, {}
         if self.text is not None:
             length = self.text.states.shape[1]
             streams["text"] = self.text.states.shape[2]
@@ -177,7 +183,8 @@ class ForecastData:
                 grouped["text"] = length
         return Schema(
             "series", streams, self.table.variates, self.lookback, self.horizon, self._marks.shape[1],
-            self.n_seasons, tokens, grouped, outputs=self.question.outputs,
+            self.n_seasons, tokens, grouped, outputs=self.question.outputs, quantiles=self.question.quantiles,
+            covariates=self.table.covariates,
         )  # fmt: skip
 
     def rows(self, split: str) -> NDArray[np.int64]:
@@ -234,13 +241,13 @@ class ForecastData:
         return Batch(inputs, targets, {"row": origin})
 
     def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The standardised values at row numbers, and which of them are known; none is after the last row.
+        """The standardised values of the variates at row numbers, and which are known; none is after the last row.
 
         Shape: (...,) -> two of (..., v).
         """
         inside = (rows < len(self._target))[..., None]
         rows = rows.clamp(max=len(self._target) - 1)
-        return self._target[rows], self._observed[rows] & inside
+        return self._target[rows], self._observed[rows][..., : self._target.shape[1]] & inside
 
     def _priors(self) -> Tensor:
         # One prior a row: a window reads it at the last row before the steps that are asked for. Where they lie within
@@ -257,13 +264,18 @@ class ForecastData:
     def panel(self) -> Panel:
         """The same series and windows for the cheap forecasts."""
         return Panel(
-            self.z, self.table.step.period, self.season, self.n_seasons, self.lookback, self.horizon, self.origins,
-            self.borders.train,
+            self.of_variates(self.z), self.table.step.period, self.season, self.n_seasons, self.lookback, self.horizon,
+            self.origins, self.borders.train,
         )  # fmt: skip
 
     def original_unit(self, z: NDArray[Any]) -> NDArray[np.float64]:
-        """Standardised values (..., v) in the unit of the files."""
-        return np.asarray(z, dtype=np.float64) * self.fitted.sd + self.fitted.mean
+        """Standardised values (..., v) of the variates in the unit of the files."""
+        sd, mean = self.of_variates(self.fitted.sd), self.of_variates(self.fitted.mean)
+        return np.asarray(z, dtype=np.float64) * sd + mean
+
+    def of_variates(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What is of the variates, less what is of covariates. Shape: (..., columns) -> (..., v)."""
+        return columns[..., : len(self.table.variates)]
 
     def target_times(self, origin: int) -> NDArray[np.datetime64]:
         """The time stamps of the steps after an origin, also beyond the last row."""
@@ -301,8 +313,10 @@ class ForecastData:
             of = f"{facts['rows']} rows, {facts['windows']} windows{seen}"
             lines.append(f"{split:<6} {of}, {facts['first']} .. {facts['last']}")
         texts, step = len(self.table.texts.contents) if self.table.texts else 0, self.table.step.name
-        lines.append(f"variates: {', '.join(self.table.variates)}; step: {step}; texts: {texts}")
-        facts = {"variates": list(self.table.variates), "step": step, "texts": texts}
+        beside = f"; covariates: {', '.join(self.table.covariates)}" if self.table.covariates else ""
+        lines.append(f"variates: {', '.join(self.table.variates)}{beside}; step: {step}; texts: {texts}")
+        facts = {"variates": list(self.table.variates), "covariates": list(self.table.covariates)}
+        facts |= {"step": step, "texts": texts}
         return lines, {**facts, "lookback": self.lookback, "horizon": self.horizon}
 
     def _with_text(self, split: str) -> int:

@@ -44,6 +44,11 @@ class ITransformerConfig(Config):
     calendar: bool = False
     """The season of the origin (month, week, hour) as a token of its own."""
 
+    @property
+    def across(self) -> bool:
+        """Whether one column's token is made of others too."""
+        return self.depth > 0
+
     def build(self, schema: Schema) -> "ITransformer":
         """The encoder for this series."""
         check_heads(self.dim, self.heads, "model.series.heads")
@@ -79,8 +84,8 @@ class ITransformer(nn.Module):
             config.dim, config.depth, config.heads, config.hidden, config.dropout, config.activation, config.norm
         )
 
-    def forward(self, fields: Mapping[str, Tensor]) -> Tokens:
-        """One token a variate."""
+    def embedded(self, fields: Mapping[str, Tensor]) -> Tokens:
+        """What the blocks read: one token a variate, then those of the calendar. Shape: -> Tokens (b, v + k, dim)."""
         mask = fields["mask"]
         values = carry(fields["values"], mask)
         if self.config.prior:
@@ -97,5 +102,9 @@ class ITransformer(nn.Module):
             x = torch.cat([x, *extra], dim=1)
             always = present.new_ones(()).expand(x.shape[0], x.shape[1] - variates)
             present = torch.cat([present, always], dim=1)
-        tokens = self.stack(Tokens(self.drop(x), present))
+        return Tokens(self.drop(x), present)
+
+    def forward(self, fields: Mapping[str, Tensor]) -> Tokens:
+        """One token a variate."""
+        tokens, variates = self.stack(self.embedded(fields)), fields["values"].shape[2]
         return Tokens(tokens.x[:, :variates], tokens.mask[:, :variates])

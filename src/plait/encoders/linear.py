@@ -1,6 +1,7 @@
 """`linear`: each variate's window through one linear map (NLinear), started from the closed-form ridge."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import ClassVar, Literal
 
 import torch
@@ -13,14 +14,19 @@ from plait.core.schema import Schema
 from plait.core.tokens import Tokens
 from plait.nn.window_norm import WindowScaling, carry
 
+USUAL, EVEN = 32, 8
+"""The width of a token where none is given, and of what it is a multiple, so that heads divide it."""
+
 
 class LinearConfig(Config):
     """A linear series encoder. With the linear forecast head it is NLinear."""
 
     modality: ClassVar[str] = "series"
+    across: ClassVar[bool] = False
+    """Whether one column's token is made of others too."""
     kind: Literal["linear"] = "linear"
-    dim: int = Field(32, ge=1)
-    """Width of a token; at least the smaller of horizon and inputs, if it is to start from the ridge."""
+    dim: int | None = Field(None, ge=1)
+    """Width of a token; unset: 32, or with a longer horizon as much as a start from the ridge needs."""
     start: Literal["ridge", "random"] = "ridge"
     """`ridge`: encoder and head start as the closed-form ridge of the training windows."""
     scaling: WindowScaling = "last"
@@ -49,10 +55,11 @@ class Linear(nn.Module):
 
     def __init__(self, schema: Schema, config: LinearConfig) -> None:
         super().__init__()
-        self.dim, self.config, self.seasons = config.dim, config, schema.seasons
+        self.config, self.seasons = config, schema.seasons
         width = schema.lookback + (schema.horizon if config.prior else 0)
         width += (schema.marks if config.marks else 0) + (schema.seasons if config.calendar else 0)
-        self.embed = nn.Linear(width, config.dim)
+        self.dim = config.dim or max(USUAL, EVEN * ceil(min(schema.horizon, width) / EVEN))
+        self.embed = nn.Linear(width, self.dim)
 
     def features(self, fields: Mapping[str, Tensor]) -> Tensor:
         """The inputs of the map. Shape: (b, v, f), in the order window, prior, marks, season."""

@@ -21,6 +21,8 @@ class PatchConfig(Config):
     """Patches of each variate by themselves, through blocks that all variates share."""
 
     modality: ClassVar[str] = "series"
+    across: ClassVar[bool] = False
+    """Whether one column's token is made of others too."""
     kind: Literal["patch"] = "patch"
     patch: PatchShape = PatchShape()
     """How a window is cut."""
@@ -46,6 +48,9 @@ class PatchConfig(Config):
     """The seasonal prior of the horizon as one more patch, after the last."""
     calendar: bool = False
     """The season of the origin (month, week, hour) as one more patch, after the last."""
+    named: bool = False
+    """Add a learned vector a variate to its patches. Without it all variates are encoded alike, and a head that takes
+    their mean can't tell which is which."""
 
     def build(self, schema: Schema) -> "Patch":
         """The encoder for this series."""
@@ -55,7 +60,7 @@ class PatchConfig(Config):
 
 
 class Patch(nn.Module):
-    """Patches + positions -> blocks with the bias -> all patches of a variate side by side.
+    """Patches + positions (+ names) -> blocks with the bias -> all patches of a variate side by side.
 
     Reads `values` (b, t, v), `mask` (b, t, v), and where configured `prior` (b, p, v), `season` (b,) int64. Shape:
     -> Tokens (b, v, n * dim), n patches with those of the prior and the season.
@@ -72,6 +77,7 @@ class Patch(nn.Module):
         self.embed_season = nn.Embedding(schema.seasons, config.dim) if config.calendar else None
         count = config.patch.count(schema.lookback) + config.prior + config.calendar
         self.positions = nn.Parameter(torch.randn(count, config.dim) * 0.02)
+        self.names = nn.Parameter(torch.randn(len(schema.variates), 1, config.dim)) if config.named else None
         self.dim = count * config.dim
         self.drop = nn.Dropout(config.dropout)
         self.bias = config.bias.build(config.heads, "model.series.bias")
@@ -91,7 +97,10 @@ class Patch(nn.Module):
             extra.append(self.embed_season(fields["season"])[:, None].expand(-1, variates, -1))
         if extra:
             x = torch.cat([x, torch.stack(extra, dim=2)], dim=2)
-        x = self.drop(x + self.positions).flatten(0, 1)
+        x = x + self.positions
+        if self.names is not None:
+            x = x + self.names
+        x = self.drop(x).flatten(0, 1)
         bias = None if self.config.bias.kind == "none" else self.bias(x.shape[1], device=x.device)
         tokens = self.stack(Tokens.full(x), bias=bias)
         return Tokens(tokens.x.reshape(rows, variates, self.dim), mask.any(dim=1))

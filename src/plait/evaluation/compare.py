@@ -55,6 +55,11 @@ class Plan:
         """The comparison of a recipe. Errors: ConfigError where nothing stands beside the anchor."""
         folds = getattr(config.data, "folds", None) or recipe.folds
         modality, arms = recipe.modality, recipe.arms
+        if modality not in ("", "*") and not getattr(config.data, "contexts", modality):
+            raise ConfigError(
+                f"data of kind {config.data.kind} have no {modality} beside the {recipe.anchor}, so there is nothing to"
+                " compare", where="data.kind", fix="use plait train, which prints the baselines",
+            )  # fmt: skip
         if modality == "*":
             modality = " and ".join(config.data.contexts)
             if not modality:

@@ -118,7 +118,12 @@ class CalfConfig(Config):
         return self.speaks and (self.output_w > 0 or self.feature_w > 0)
 
     def check_against(self, data: Any, task: Any) -> None:
-        """Refuse a head that the task has no use for."""
+        """Refuse a head that the task has no use for, and covariates, which no token of a variate would read."""
+        if getattr(data, "covariates", None):
+            raise ConfigError(
+                "calf answers for each column from its own tokens, so covariates have no effect",
+                where="data.covariates", fix="plait train chimera with the series leg itransformer reads them",
+            )  # fmt: skip
         check_head(self.head, getattr(task, "question", None))
 
     def alone(self) -> "CalfConfig":

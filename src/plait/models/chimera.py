@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 from torch import nn
 
 from plait.baselines.ridge import fit_ridge
@@ -14,13 +14,16 @@ from plait.core.protocols import Dataset, Encoder, Fusion, Head
 from plait.core.schema import Schema
 from plait.core.seeding import seed_torch
 from plait.core.tokens import Batch, Notes, Output, Prediction, Tokens, fields_of
+from plait.fusion._levels import Levels
 from plait.fusion._read_back import aligned
-from plait.heads._answers import check_head, in_data_unit
+from plait.heads._answers import check_head, in_data_unit, shifted
 from plait.nn.attention import check_heads
 from plait.nn.block import Stack, StackConfig
 from plait.nn.window_norm import window_scale
 
 ANCHOR, TEXT = "series", "text"
+LEVELLED = ("itransformer",)
+"""The series legs whose blocks pass on the anchor's tokens, so that a fusion can stand between them."""
 
 
 class ChimeraConfig(Config):
@@ -33,6 +36,9 @@ class ChimeraConfig(Config):
     """The text leg; left out where the data have no text."""
     fusion: Annotated[Any, PartOf("fusion", usual="latent_gate")] | None = None
     """How text enters the series; unset: latent_gate where there is text, none elsewhere."""
+    levels: list[int] | None = None
+    """Numbers of blocks of the series leg after which text enters, as [1, 2], each with a fusion of its own; unset:
+    once, after the whole leg."""
     final: StackConfig = StackConfig()
     """Blocks after the fusion; they run with and without text."""
     head: Annotated[Any, PartOf("heads")] = {"kind": "forecast"}
@@ -55,11 +61,32 @@ class ChimeraConfig(Config):
                 raise ValueError(f"{leg}.kind: {part.kind!r} encodes {part.modality}, not {modality}")
         return self
 
+    @field_validator("levels")
+    @classmethod
+    def _ascend(cls, levels: list[int] | None) -> list[int] | None:
+        if levels is not None and (not levels or levels != sorted({*levels}) or levels[0] < 1):
+            raise ValueError("should be numbers of blocks from 1 on, in order and each once, as [1, 2]")
+        return levels
+
     def check_against(self, data: Any, task: Any) -> None:
-        """Refuse a head, a start or a residual form that the task has no use for."""
+        """Refuse levels that the leg does not have, covariates that nothing reads, and a head, a start or a residual
+        form that the task has no use for.
+        """
+        self.check_levels()
+        if getattr(data, "covariates", None) and not (getattr(self.series, "across", True) or self.final.depth):
+            raise ConfigError(
+                f"this leg of kind {self.series.kind!r} reads each column by itself, so covariates have no effect",
+                where="data.covariates",
+                fix="--model.series.kind itransformer with a depth of 1 or more, or --model.final.depth 1",
+            )
         question = getattr(task, "question", None)
+        if not getattr(data, "dated", True) and (self.series.prior or getattr(self.series, "calendar", False)):
+            raise ConfigError(
+                f"data of kind {data.kind} have no dates, so no season", where="model.series",
+                fix="--model.series.no-prior --model.series.no-calendar",
+            )  # fmt: skip
         check_head(self.head, question)
-        if question is None:
+        if question is None or (question.ahead and not question.outputs):
             return
         if getattr(self.series, "start", None) == "ridge":
             raise ConfigError(
@@ -72,14 +99,41 @@ class ChimeraConfig(Config):
                 fix="--no-residual",
             )  # fmt: skip
 
+    def check_levels(self) -> None:
+        """Refuse levels in a leg that is no stack, beyond its last block, or beside a text that corrects the answer."""
+        if self.levels is None or (self.fusion is not None and self.fusion.kind == "none"):
+            return
+        if self.series.kind not in LEVELLED:
+            raise ConfigError(
+                f"a series leg of kind {self.series.kind!r} has no blocks over variates for text to enter between",
+                where="model.levels", fix=f"--model.series.kind {' or '.join(LEVELLED)}, or leave levels out",
+            )  # fmt: skip
+        if self.levels[-1] > self.series.depth:
+            has = f"{self.series.depth} block{'s' * (self.series.depth != 1)}"
+            raise ConfigError(
+                f"the series leg has {has}, there is no level {self.levels[-1]}", where="model.levels",
+                fix="name blocks that there are, or raise model.series.depth",
+            )  # fmt: skip
+        if self.residual:
+            raise ConfigError(
+                "residual adds to the forecast of the series alone, levels change the leg that makes it",
+                where="model.levels", fix="--no-residual, or leave levels out",
+            )  # fmt: skip
+
     def alone(self) -> "ChimeraConfig":
         """The same model of the series alone."""
-        return self.model_copy(update={"fusion": self._part("fusion", "none")})
+        return self.model_copy(update={"fusion": self._part("fusion", "none"), "levels": None})
 
     def resolve(self, schema: Schema) -> "ChimeraConfig":
         """The config with the fusion chosen; a fusion asked for where there is one stream is refused."""
+        self.check_levels()
         if schema.contexts:
             chosen = self.fusion or self._part("fusion", "latent_gate")
+        elif self.fusion is None and self.levels is not None:
+            raise ConfigError(
+                f"there is one stream ({schema.anchor}), nothing enters at levels {self.levels}", where="model.levels",
+                fix="give texts (data.text.path), or leave levels out",
+            )  # fmt: skip
         elif self.fusion is not None and self.fusion.kind != "none":
             raise ConfigError(
                 f"there is one stream ({schema.anchor}), nothing to fuse by {self.fusion.kind!r}",
@@ -88,6 +142,14 @@ class ChimeraConfig(Config):
         else:
             chosen = self._part("fusion", "none")
         return self.model_copy(update={"fusion": chosen})
+
+    def levelled(self, schema: Schema, root: int) -> Levels:
+        """An operator for each level, each started from a seed of its own."""
+        after = {}
+        for level in self.levels or ():
+            seed_torch(root, "fusion", level)
+            after[level] = aligned(self.fusion, schema)
+        return Levels(schema.anchor, after)
 
     @staticmethod
     def _part(room: str, kind: str) -> Config:
@@ -114,7 +176,7 @@ class ChimeraConfig(Config):
             widths[TEXT] = cast(Encoder, text).dim
         inner = schema.with_widths(widths)
         seed_torch(root, "fusion")
-        fusion = aligned(chosen_fusion, inner)
+        fusion = config.levelled(inner, root) if config.levels and text is not None else aligned(chosen_fusion, inner)
         seed_torch(root, "final")
         if config.final.depth:
             check_heads(widths[ANCHOR], config.final.heads, "model.final.heads")
@@ -134,12 +196,15 @@ class ChimeraConfig(Config):
                     where="model.head.film", fix="--no-residual, or --model.head.no-film",
                 )  # fmt: skip
             text_head = nn.Linear(widths[ANCHOR], schema.horizon, bias=False)
-        return Chimera(config, series, text, fusion, final, head, text_head)
+        targets = len(schema.variates) if schema.covariates else None
+        return Chimera(config, series, text, fusion, final, head, text_head, targets)
 
 
 class Chimera(nn.Module):
     """series -> tokens of variates; texts -> tokens; fusion; final blocks; head; undo the window's scaling.
 
+    Covariates are the last columns of the series: their tokens go as far as the head, which reads the variates' alone.
+    With `levels` the fusion stands between blocks of the series leg instead of after it (`fusion._levels`).
     Reads `series` (b, t, v), `series_mask` (b, t, v), `series_marks` (b, t, k), `series_prior` (b, p, v),
     `series_season` (b,), and `text` (b, m, e), `text_mask` (b, m), `text_age` (b, m) if there is text.
     Shape: -> point (b, p, v), in the standardised unit of the inputs; of a head with one answer a row (b, outputs).
@@ -159,9 +224,10 @@ class Chimera(nn.Module):
         final: Stack,
         head: nn.Module,
         text_head: nn.Linear | None,
+        targets: int | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.targets = config, targets
         self.series, self.text, self.fusion, self.final, self.head = series, text, fusion, final, head
         self.text_head = text_head
 
@@ -179,25 +245,31 @@ class Chimera(nn.Module):
         notes = Notes(explain)
         fields = fields_of(batch.inputs, ANCHOR)
         scale = window_scale(fields["values"], fields["mask"], self.config.series.scaling)
+        own = scale.first(self.targets)
         for name in ("values", "prior"):
             if name in fields:
                 fields[name] = scale.apply(fields[name])
-        series: Tokens = self.series(fields)
+        leg, fusion = cast(Any, self.series), self.fusion
+        series: Tokens = leg.embedded(fields) if isinstance(fusion, Levels) else leg(fields)
         streams = {ANCHOR: series}
         if self.text is not None and TEXT in batch.inputs:
             streams[TEXT] = self.text(fields_of(batch.inputs, TEXT))
-        fused: Tokens = cast(Fusion, self.fusion)(streams, notes)
-        if self.text_head is None or TEXT not in streams:
-            found = in_data_unit(self._answer(fused, streams), scale)
+        if isinstance(fusion, Levels):
+            fused: Tokens = fusion(streams, notes, leg.stack, fields["values"].shape[2])
         else:
-            point = in_data_unit(self._answer(series, streams), scale).point.detach()
-            change = torch.where(series.mask[..., None], fused.x - series.x, 0.0)
-            found = Prediction(point + self.text_head(change).transpose(1, 2))
+            fused = cast(Fusion, fusion)(streams, notes)
+        if self.text_head is None or TEXT not in streams:
+            found = in_data_unit(self._answer(fused, streams), own)
+        else:
+            alone = in_data_unit(self._answer(series, streams), own)
+            change = torch.where(series.mask[..., None], fused.x - series.x, 0.0)[:, : self.targets]
+            found = shifted(alone, self.text_head(change).transpose(1, 2))
         return Output(found, notes.losses, notes.maps)
 
     def _answer(self, tokens: Tokens, streams: dict[str, Tokens]) -> Prediction:
         context = {name: tokens for name, tokens in streams.items() if name != ANCHOR}
-        return cast(Head, self.head)(self.final(tokens), context)
+        x, mask = self.final(tokens)
+        return cast(Head, self.head)(Tokens(x[:, : self.targets], mask[:, : self.targets]), context)
 
 
 def start_from_ridge(model: Any, data: Dataset) -> float | None:
@@ -226,10 +298,14 @@ def start_from_ridge(model: Any, data: Dataset) -> float | None:
             fields["values"] = scale.apply(fields["values"])
             if "prior" in fields:
                 fields["prior"] = scale.apply(fields["prior"])
-            target = torch.where(batch.targets["mask"], scale.apply(batch.targets["y"]), torch.nan)
-            x.append(leg.features(fields).flatten(0, 1).double().numpy())
+            wanted = batch.targets["y"]
+            count = wanted.shape[2]
+            target = torch.where(batch.targets["mask"], scale.first(count).apply(wanted), torch.nan)
+            x.append(leg.features(fields)[:, :count].flatten(0, 1).double().numpy())
             y.append(target.transpose(1, 2).flatten(0, 1).double().numpy())
         inputs[split], targets[split] = np.concatenate(x), np.concatenate(y)
     fit = fit_ridge(inputs["train"], targets["train"], inputs["val"], targets["val"], shared_strength=True)
     leg.start_from(torch.from_numpy(fit.coef), head.project, torch.from_numpy(fit.intercept))
+    if getattr(head, "levels", ()):
+        head.start_from(torch.from_numpy(targets["train"] - fit.predict(inputs["train"])))
     return float(fit.strengths[0])

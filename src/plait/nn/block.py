@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from plait.core.config import Config
 from plait.core.tokens import Notes, Tokens
@@ -53,6 +54,8 @@ class Block(nn.Module):
     """A transformer block over the tokens that are present.
 
     pre:  x = x + Attn(norm(x)); x = x + FFN(norm(x))        post: x = norm(x + Attn(x)); x = norm(x + FFN(x))
+    With `recompute` a training pass keeps the block's input alone, and the backward pass computes the rest again, with
+    the same draws of dropout.
     Shape: (b, n, dim) -> (b, n, dim). Mask: absent tokens are no keys, and a row without any stays finite.
     """
 
@@ -66,6 +69,7 @@ class Block(nn.Module):
         norm: str = "pre",
     ) -> None:
         super().__init__()
+        self.recompute = False
         self.attention = Attention(dim, heads, dropout=dropout)
         self.feed_forward = FeedForward(dim, hidden, dropout, activation)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
@@ -76,14 +80,21 @@ class Block(nn.Module):
         self, tokens: Tokens, bias: Tensor | None = None, weights: bool = False
     ) -> tuple[Tokens, Tensor | None]:
         """The tokens after one block, with the same mask, and the attention weights (b, h, n, n) if asked for."""
-        x, mask = tokens
+        if self.recompute and self.training and torch.is_grad_enabled() and not weights:
+            return Tokens(checkpoint(self._passed, *tokens, bias, use_reentrant=False)[0], tokens.mask), None
+        x, used = self._passed(*tokens, bias, weights)
+        return Tokens(x, tokens.mask), used
+
+    def _passed(
+        self, x: Tensor, mask: Tensor, bias: Tensor | None, weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         seen = self.norm1(x) if self.pre else x
         update, used = self.attention(seen, seen, mask, bias, weights)
         x = x + self.drop(update)
         if not self.pre:
             x = self.norm1(x)
         x = x + self.drop(self.feed_forward(self.norm2(x) if self.pre else x))
-        return Tokens(x if self.pre else self.norm2(x), mask), used
+        return x if self.pre else self.norm2(x), used
 
 
 class Stack(nn.Module):
@@ -115,12 +126,26 @@ class Stack(nn.Module):
         `bias` is added to every block's scores (see `nn.attention_bias`). Where notes ask for maps, the weights of each
         block go there as `attention.block<i>`; `keys` names the tokens.
         """
+        return self.run(tokens, 0, len(self.blocks), notes, keys, bias)
+
+    def run(
+        self,
+        tokens: Tokens,
+        first: int,
+        last: int,
+        notes: Notes | None = None,
+        keys: tuple[tuple[str, int], ...] = (),
+        bias: Tensor | None = None,
+    ) -> Tokens:
+        """The tokens after the blocks from number `first` up to `last`, itself left out; the norm follows the last of
+        all. Two runs, the second on from where the first ended, are one pass.
+        """
         if not self.blocks:
             return tokens
         explain = notes is not None and notes.explain
         tokens = Tokens(torch.where(tokens.mask[..., None], tokens.x, 0.0), tokens.mask)
-        for number, block in enumerate(self.blocks):
-            tokens, used = block(tokens, bias, weights=explain)
+        for number in range(first, last):
+            tokens, used = self.blocks[number](tokens, bias, weights=explain)
             if notes is not None:
                 notes.attention(f"block{number}", used, " + ".join(stream for stream, _ in keys), keys)
-        return Tokens(self.norm(tokens.x), tokens.mask)
+        return Tokens(self.norm(tokens.x), tokens.mask) if last == len(self.blocks) else tokens

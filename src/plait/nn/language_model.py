@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from plait.core.config import Config
 from plait.core.errors import ConfigError, FileError, PlaitError
@@ -93,7 +95,8 @@ class LanguageBlocks(nn.Module):
     """Vectors -> the hidden states after each of the first blocks of a causal language model.
 
     No word enters: its table is left out. The additive attention mask (1 or b, 1 or h, n, n) is the model's only one,
-    so causality has to be in it.
+    so causality has to be in it. With `recompute` a training pass keeps the blocks' inputs alone, and the backward pass
+    computes the rest again.
     Shape: (b, n, dim) -> a list of `layers` tensors (b, n, dim), the last after the final norm.
     Errors: ConfigError for a model whose blocks do not take such a mask.
     """
@@ -114,9 +117,11 @@ class LanguageBlocks(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, weights: bool = False) -> tuple[list[Tensor], list[Tensor]]:
         """The hidden states, and the attention weights of each block (b, h, n, n) if asked for, else none."""
+        again = self.recompute
         if weights:
             # Fused attention has no weights to give; transformers would return none without a word.
             self.model.set_attn_implementation("eager")
+            self.recompute = False
         try:
             out = self.model(
                 inputs_embeds=x, attention_mask=mask.to(x.dtype), output_hidden_states=True, output_attentions=weights
@@ -124,7 +129,24 @@ class LanguageBlocks(nn.Module):
         finally:
             if weights:
                 self.model.set_attn_implementation("sdpa")
+                self.recompute = again
         return list(out.hidden_states[1:]), list(out.attentions) if weights else []
+
+    @property
+    def recompute(self) -> bool:
+        """Whether training computes the blocks again in the backward pass."""
+        return any(block.gradient_checkpointing for block in self._blocks())
+
+    @recompute.setter
+    def recompute(self, again: bool) -> None:
+        for block in self._blocks():
+            block._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+            block.gradient_checkpointing = again
+
+    def _blocks(self) -> list[Any]:
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        return [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
     def inputs_of_attention(self) -> list[str]:
         """The names of the modules that project a block's input to queries, keys and values."""

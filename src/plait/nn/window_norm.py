@@ -22,6 +22,10 @@ class Scale(NamedTuple):
         """Values in the unit the window came in."""
         return x * self.scale + self.shift
 
+    def first(self, count: int | None) -> "Scale":
+        """The scale of the first variates alone; of all, where no count is given."""
+        return Scale(self.shift[..., :count], self.scale[..., :count])
+
 
 def carry(x: Tensor, mask: Tensor) -> Tensor:
     """The values with each missing one replaced by the last observed before it in its window, else the first after it.

@@ -12,7 +12,7 @@ OTHER_NAMES = {"l2": "mse", "l1": "mae", "smooth_l1": "huber"}
 
 
 def _usual(name: object) -> object:
-    return OTHER_NAMES.get(name, name) if isinstance(name, str) else name
+    return OTHER_NAMES.get(name.lower(), name.lower()) if isinstance(name, str) else name
 
 
 LossName = Annotated[Literal["mse", "mae", "huber"], BeforeValidator(_usual)]

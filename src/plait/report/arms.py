@@ -145,7 +145,7 @@ def scaled(rows: list[Row], mark: float | None) -> Row:
 def run_table(result: Row, metric: str, best: str | None) -> Row:
     """One run, its raw form where the two differ, and the baselines, by error."""
     metrics, raw = result["metrics"], result.get("raw") or result["metrics"]
-    others = others_of(metrics["test"], metric)
+    others, asked = others_of(metrics["test"], metric), result.get("intervals")
 
     def row(name: str, meaning: str, test: Row, val: float | None, **more: Any) -> Row:
         return {
@@ -169,13 +169,15 @@ def run_table(result: Row, metric: str, best: str | None) -> Row:
         "title": "", "unit": result["unit"], "windows": result["windows"]["test"], "weak": "none",
         "row_name": row_name(result),
         "intervals": intervals(result) if any(row["low"] is not None for row in rows) else "",
-        "columns": [*(_column(other) for other in others), f"validation {metric_name(metric)}"],
+        "columns": [*(_column(other, asked) for other in others), f"validation {metric_name(metric)}"],
         "rising": any(other in RISING for other in others),
         "metric": metric_name(metric),
     }  # fmt: skip
 
 
-def _column(metric: str) -> str:
+def _column(metric: str, intervals: Row | None = None) -> str:
+    if metric == "coverage" and intervals:
+        return f"test coverage ({100 * intervals['asked']:g}\u00a0% asked)"
     return f"test {metric_name(metric)}{' ↑' if metric in RISING else ''}"
 
 

@@ -84,6 +84,9 @@ def forecast_figure(sample: Mapping[str, Any], rival: Sequence[float | None] | N
         axes.plot(join, [past[-1], actual[0]], color=COLOURS["ink"], linewidth=1.4)
         axes.plot(times, actual, color=COLOURS["ink"], linewidth=1.4, label="truth", **dots)
         axes.plot(times, forecast, color=COLOURS["forecast"], linewidth=2.2, label="forecast")
+        if "low" in sample:
+            low, high = (np.array(sample[end], dtype=float) for end in ("low", "high"))
+            axes.fill_between(times, low, high, color=COLOURS["forecast"], alpha=0.2, linewidth=0, label="interval")
         if rival is not None:
             # Dashes over the forecast's broad line, so that both are seen where they agree.
             line = np.array(rival, dtype=float)

@@ -193,11 +193,21 @@ def _forecasts(runs: Sequence[Path], anchors: Sequence[Path]) -> Row | None:
                 windows.append(_window(sample, rival, f"w{len(windows)}"))
     return {
         "title": pages[0][1].get("title") or "Forecasts",
+        "intervals": _intervals([page for _, page in pages]),
         "windows": windows,
         "texts": any(window["texts"] for window in windows),
         "rejected": "",
         "seed": None,
     }
+
+
+def _intervals(pages: Sequence[Row]) -> str:
+    """What the intervals of the figures are; empty where there are none."""
+    asked = {page["intervals"]["asked"] for page in pages if "intervals" in page}
+    if not asked:
+        return ""
+    shares = " or ".join(f"{100 * each:g}\u00a0%" for each in sorted(asked))
+    return f"Bands are to hold {shares} of the truth; how wide they are, validation says."
 
 
 def _window(sample: Row, rival: Sequence[float | None] | None, prefix: str) -> Row:

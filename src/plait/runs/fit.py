@@ -2,9 +2,9 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from plait.core.console import Progress, say
 from plait.core.files import write_file, write_json
@@ -23,7 +23,7 @@ from plait.runs.assemble import (
 from plait.runs.config import RunConfig
 from plait.runs.folder import check_data, config_text, epochs_of, write_splits, write_start
 from plait.runs.pretrained import settled, take, without_frozen
-from plait.runs.scores import against_rivals, scored, summarise, write_scores
+from plait.runs.scores import against_rivals, coverage_words, scored, summarise, write_scores
 from plait.runs.zero_shot import other_data, transferred
 from plait.training.checkpoint import read_folder, write_folder
 from plait.training.evaluate import evaluate
@@ -147,26 +147,14 @@ def _finish(
     there: Any,
 ) -> dict[str, Any]:
     size = config.training.eval_batch_size
-    raw = calibrated(model, task, data, size, accelerator)
-    raw_parameters = sum(p.numel() for p in model.parameters())
-    final, kept, acceptance = raw, config, None
-    if is_fused(model):
-        why = "accept: always" if data.schema.anchor in config.model.reads else f"{data.schema.anchor} are left out"
-        acceptance = Acceptance(True, f"kept without a question ({why})")
-        if alone is not None:
-            closed_config, anchor = closed(config, data.schema, alone, accelerator.device)
-            scores = calibrated(anchor, task, data, size, accelerator)
-            acceptance = accept(raw["val"], scores["val"], task.score, data.units("val"))
-            if not acceptance.accepted:
-                if accelerator.is_main_process:
-                    save_model(folder, config, data, model, "raw")
-                final, kept, model = scores, closed_config, anchor
+    raw = calibrated(config, model, task, data, accelerator)
+    kept, acceptance = _decided(raw, folder, data, task, alone, accelerator)
     page: dict[str, Any] = {}
     if accelerator.is_main_process:
-        write_scores(folder / "scores.safetensors", final, raw)
-        page = _write_answers(folder, task, data, model, size, accelerator.device)
-        save_model(folder, kept, data, model)
-    table, against = against_rivals(task, rivals, final["test"], data.units("test"))
+        write_scores(folder / "scores.safetensors", kept.scores, raw.scores)
+        page = _write_answers(folder, task, data, kept.model, size, accelerator.device)
+        save_model(folder, kept, data)
+    table, against = against_rivals(task, rivals, kept.scores["test"], data.units("test"))
     result = {
         "run": str(folder),
         "recipe": config.recipe,
@@ -177,23 +165,54 @@ def _finish(
         "row_name": task.row_name,
         "drawn": data.units("test").drawn,
         "modality": " and ".join(name for name in data.schema.contexts if name in config.model.reads),
-        "metrics": {split: summarise(task, final[split], data.units(split)) for split in SCORED},
-        "raw": {split: summarise(task, raw[split], data.units(split)) for split in SCORED},
+        "metrics": {split: summarise(task, kept.scores[split], data.units(split)) for split in SCORED},
+        "raw": {split: summarise(task, raw.scores[split], data.units(split)) for split in SCORED},
         "accepted": acceptance.accepted if acceptance else None,
         "acceptance": acceptance.reason if acceptance else "",
         "baselines": table,
         "best_baseline": against,
         "windows": {split: len(data.rows(split)) for split in ("train", *SCORED)},
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "raw_parameters": raw_parameters,
+        "parameters": sum(p.numel() for p in kept.model.parameters()),
+        "raw_parameters": sum(p.numel() for p in model.parameters()),
     }
+    if "intervals" in page:
+        result["intervals"] = page["intervals"]
     if there is not None:
-        result["zero_shot"] = transferred(config, there, model, accelerator)
+        result["zero_shot"] = transferred(config, there, kept.model, accelerator)
     result["caveats"] = task.caveats(result)
     if accelerator.is_main_process and hasattr(task, "files"):
         for name, content in task.files(result, page, epochs_of(folder)).items():
             write_file(folder / name, content)
     return result
+
+
+class Judged(NamedTuple):
+    """A model with its config, its scores on validation and test, and what a task measured of it beside them."""
+
+    config: RunConfig
+    model: nn.Module
+    scores: dict[str, Scores]
+    measured: dict[str, Tensor] | None
+
+
+def _decided(
+    raw: Judged, folder: Path, data: Any, task: Any, alone: Weights | None, accelerator: Any
+) -> tuple[Judged, Acceptance | None]:
+    """The model that is kept, as validation decides where the anchor's weights `alone` are given, and why."""
+    config = raw.config
+    if not is_fused(raw.model):
+        return raw, None
+    if alone is None:
+        why = "accept: always" if data.schema.anchor in config.model.reads else f"{data.schema.anchor} are left out"
+        return raw, Acceptance(True, f"kept without a question ({why})")
+    anchor = calibrated(*closed(config, data.schema, alone, accelerator.device), task, data, accelerator)
+    acceptance = accept(raw.scores["val"], anchor.scores["val"], task.score, data.units("val"))
+    if not acceptance.accepted and accelerator.is_main_process:
+        save_model(folder, raw, data, "raw")
+    kept = raw if acceptance.accepted else anchor
+    if kept.measured is not None:
+        task.restore(kept.measured)
+    return kept, acceptance
 
 
 def _write_answers(folder: Path, task: Any, data: Any, model: nn.Module, size: int, device: Any) -> dict[str, Any]:
@@ -207,23 +226,28 @@ def _write_answers(folder: Path, task: Any, data: Any, model: nn.Module, size: i
     return page
 
 
-def calibrated(model: nn.Module, task: Any, data: Any, size: int, accelerator: Any) -> dict[str, Scores]:
-    """The scores of validation and test, after a task has set what of a model is settled on validation rows, if any."""
+def calibrated(config: RunConfig, model: nn.Module, task: Any, data: Any, accelerator: Any) -> Judged:
+    """A model's scores of validation and test, after a task has set what of it is settled on validation rows, and has
+    measured there what else it keeps, if it does either.
+    """
+    size = config.training.eval_batch_size
     if hasattr(task, "calibrate"):
         task.calibrate(model, evaluate(model, task, data, "val", size, accelerator))
-    return scored(model, task, data, size, accelerator)
+    measured = task.measure(data, model, size, accelerator.device) if hasattr(task, "measure") else None
+    return Judged(config, model, scored(model, task, data, size, accelerator), measured)
 
 
-def save_model(folder: Path, config: RunConfig, data: Any, model: nn.Module, name: str = "model") -> None:
-    """`model/`: config, schema, preprocessing and weights, all that prediction needs.
+def save_model(folder: Path, kept: Judged, data: Any, name: str = "model") -> None:
+    """`model/`: config, schema, preprocessing and weights, with what a task measured, all that prediction needs.
 
     `raw/` holds the same of the model before acceptance, where it was not accepted.
     """
+    of_task = {} if kept.measured is None else {"calibration": kept.measured}
     write_folder(
         folder / name,
-        {"weights": model.state_dict(), "preprocessing": data.fitted.tensors()},
+        {"weights": kept.model.state_dict(), "preprocessing": data.fitted.tensors(), **of_task},
         {
-            "config": config.model_dump(mode="json"),
+            "config": kept.config.model_dump(mode="json"),
             "schema": data.schema.to_json(),
             "preprocessing": data.fitted.record(),
         },
@@ -251,6 +275,8 @@ def tell(result: dict[str, Any]) -> None:
     names = [name for name in test if not name.endswith(("_low", "_high"))]
     told = ", ".join(f"{name} {_with_interval(test, name)}" for name in names)
     say(f"test {told} ({result['windows']['test']} {result['row_name']})")
+    if "intervals" in result:
+        say(coverage_words(test, result["intervals"]["asked"], "test") or "intervals have no bounds")
     say(f"unit: {result['unit']}")
     for name, scores in result["baselines"].items():
         shown = ", ".join(f"{each} {scores[each]:.4f}" for each in names if each in scores)

@@ -33,6 +33,8 @@ class Recipe:
     demo: dict[str, Any]
     aliases: dict[str, str]
     ignored: tuple[str, ...]
+    told: dict[str, str]
+    """Names of other toolkits that no field has, and what to give instead."""
     words: dict[str, dict[str, dict[str, Any]]]
     """Of `kind` fields: what other toolkits call a choice, and the fields that make it."""
     kinds: dict[str, dict[str, dict[str, Any]]]
@@ -100,8 +102,9 @@ def load_recipe(name: str) -> Recipe:
     judged = data["compare"]
     return Recipe(
         name, data["about"], {"recipe": name, **data["config"]}, data["sizes"], data.get("demo", {}),
-        data["aliases"], tuple(data.get("ignored", ())), data.get("words", {}), data.get("kinds", {}),
-        data.get("implies", {}), data.get("written_as", {}), tuple(data.get("old", ())), data.get("guides", {}),
+        data["aliases"], tuple(data.get("ignored", ())), data.get("told", {}), data.get("words", {}),
+        data.get("kinds", {}), data.get("implies", {}), data.get("written_as", {}), tuple(data.get("old", ())),
+        data.get("guides", {}),
         data["anchor"], data.get("usual", {}),
         judged.get("modality", ""), judged["arms"], judged["meanings"], judged.get("given_by", ""),
         judged.get("folds", 0), tuple(judged.get("late", ())), name, data.get("pretrain", {}),
@@ -218,7 +221,7 @@ def choose_kinds(raw: dict[str, Any], recipe: Recipe, overrides: Overrides) -> O
         choices = names.fields[path].choices
         if kind is not None:
             kind = kind_named(kind, choices)
-        if kind is not None and kind not in choices:
+        if kind is not None and (kind not in choices or kind in recipe.words.get(path, {})):
             # What follows on the command line stands above what a word means.
             waiting = [*_meant(recipe, path, kind, choices), *waiting]
         else:
@@ -329,6 +332,8 @@ def _fill_kinds(raw: dict[str, Any], path: str, names: Names) -> None:
 
 def _unknown(name: str, names: Names, raw: Mapping[str, Any], recipe: Recipe) -> ConfigError:
     wanted = name.replace("-", "_")
+    if wanted.replace("_", "-") in recipe.told:
+        return ConfigError(f"no field --{name}", fix=recipe.told[wanted.replace("_", "-")])
     shared = sorted(path for path, field in names.fields.items() if field.leaf == wanted)
     if len(shared) > 1:
         return ConfigError(f"--{name} could be any of {', '.join(shared)}", fix="write the whole name")

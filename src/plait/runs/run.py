@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
 from plait.core.config import validate
 from plait.core.errors import ConfigError, DataError, FileError
@@ -34,6 +34,8 @@ class Run:
     model: nn.Module
     raw: bool = False
     """Whether the model before acceptance was asked for; where it was accepted that is the kept one."""
+    calibration: dict[str, Tensor] | None = None
+    """What the task measured of the model on validation rows; None where it measures nothing, and in older folders."""
 
     def on(self, device: str) -> "Run":
         """The same run on another device: auto, cpu, cuda or mps."""
@@ -52,16 +54,21 @@ class Run:
         """The data the run was trained on, read again from their source."""
         data = build_data(self.config, fitted=self.fitted)
         check_data(self.folder, data)
-        if data.schema.variates != self.schema.variates:
-            raise DataError(
-                f"the data hold {data.schema.variates}, the run learned {self.schema.variates}", where="data"
-            )
+        held, learned = (schema.variates + schema.covariates for schema in (data.schema, self.schema))
+        if held != learned:
+            raise DataError(f"the data hold {held}, the run learned {learned}", where="data")
         return data
 
     @cached_property
     def task(self) -> Any:
         """What was asked of the model."""
-        return self.config.task.build(self.data)
+        return self._task(self.data)
+
+    def _task(self, data: Any) -> Any:
+        task = self.config.task.build(data)
+        if self.calibration is not None:
+            task.restore(self.calibration)
+        return task
 
     def scores(self, split: str) -> Scores:
         """Per-row scores of a split, computed anew."""
@@ -89,15 +96,22 @@ class Run:
         found: list[dict[str, Any]] = self.task.groups(self.data, self.model, split, size, device, bins)
         return found
 
-    def predict(self, frame: Any = None, texts: Any = None, split: str | None = None, **files: Any) -> pd.DataFrame:
+    def predict(
+        self, frame: Any = None, texts: Any = None, split: str | None = None, ahead: bool = False, **files: Any
+    ) -> pd.DataFrame:
         """Predictions in the unit of the files, as a table.
 
         Of a series: one line an origin and variate, columns origin, variate, h1 .. hp; with a frame from its last row,
         beyond its end, with the texts given beside it; without one from the last row of the run's own data. Of samples:
         one line a sample, with `files` named as the fields of the data (`table=`, `metadata=`, ...); what is masked or
         not read in them is said on standard error. With a `split` it is every row of that split of the run's own data.
-        Errors: ConfigError for new data of another kind than the run's; those of its source.
+        With `ahead` a forecast is one line a step and variate: time, variate, forecast, low, high, and its quantiles;
+        low and high, of an interval calibrated on validation, are NaN where it has no bounds.
+        Errors: ConfigError for new data of another kind than the run's, and where a run has no steps ahead; those of
+        its source.
         """
+        if ahead:
+            self._check_ahead(split)
         given = {name: value for name, value in (("frame", frame), ("texts", texts)) if value is not None} | files
         if split is not None and not given:
             return self._table(self.data, split, self.data.rows(split))
@@ -114,11 +128,27 @@ class Run:
         data = build_data(config, table, self.fitted, ahead=True)
         for words in data.notices() if files else ():
             print(words, file=sys.stderr)
-        return self._table(data, "ahead", data.asked())
+        if not ahead:
+            return self._table(data, "ahead", data.asked())
+        task = self._task(data)
+        if self.calibration is None:
+            print("the run has no intervals: an older version made it", file=sys.stderr)
+        for words in task.unbounded():
+            print(words, file=sys.stderr)
+        made: pd.DataFrame = task.ahead(data, self.model, next(self.model.parameters()).device)
+        return made
+
+    def _check_ahead(self, split: str | None) -> None:
+        if split is not None:
+            raise ConfigError(f"the {split} split is not ahead: it has happened", where="--ahead", fix="leave out one")
+        if self.config.task.kind != "forecast":
+            raise ConfigError(
+                f"a run of the task {self.config.task.kind} forecasts no steps", where="--ahead", fix="leave it out"
+            )
 
     def _table(self, data: Any, split: str, rows: Any) -> pd.DataFrame:
         device = next(self.model.parameters()).device
-        task = self.config.task.build(data)
+        task = self._task(data)
         made: pd.DataFrame = task.table(data, self.model, split, rows, self.config.training.eval_batch_size, device)
         return made
 
@@ -153,4 +183,4 @@ def load_run(path: str | Path, raw: bool = False) -> Run:
         raise FileError(f"the weights do not fit the config: {error}", where=str(place)) from None
     model.eval()
     fitted = config.data.read_fitted(tensors["preprocessing"], records["preprocessing"])
-    return Run(folder, config, schema, fitted, model, raw)
+    return Run(folder, config, schema, fitted, model, raw, tensors.get("calibration"))

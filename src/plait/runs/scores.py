@@ -32,6 +32,14 @@ def summarise(task: Any, scores: Scores, units: Units) -> dict[str, Any]:
     return out | {f"{name}_{end}": getattr(each, end) for name, each in found.items() for end in ("low", "high")}
 
 
+def coverage_words(metrics: dict[str, Any], asked: float, split: str) -> str:
+    """How much of the truth intervals hold, beside what was asked of them; empty where there are none."""
+    if "coverage" not in metrics:
+        return ""
+    held, width = metrics["coverage"], metrics["interval_width"]
+    return f"intervals that are to hold {100 * asked:g} % hold {100 * held:.1f} % of {split}, mean width {width:.4f}"
+
+
 def against_rivals(
     task: Any, rivals: Rivals, test: Scores, units: Units
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:

@@ -14,6 +14,7 @@ from plait.core.errors import DataError
 from plait.data.products import ProductData
 from plait.features.price_groups import SEED_BINS, SEED_RANGES, bins_of, grouped, quantile_edges
 from plait.objectives.bootstrap import Bootstrap, RowScores, Scores, Units
+from plait.objectives.conformal import conformal_reach
 from plait.objectives.gathered import gather_rows, own_rows
 from plait.objectives.smape import log_price, smape
 
@@ -137,14 +138,12 @@ def least_heard(scores: Mapping[str, Any]) -> float | None:
 
 
 def conformal_spread(errors: FloatArray, coverage: float) -> float:
-    """The k-th smallest absolute error, k = ceil((n + 1) coverage): how far an interval reaches to either side.
+    """How far an interval reaches to either side: the `conformal_reach` of absolute errors.
 
-    Of rows drawn alike, an interval of this reach about a prediction holds the truth with a chance of `coverage` or
-    more. NaN where there are too few rows to say so.
-    Shape: (n,). Units: of the errors. Source: Vovk, Gammerman & Shafer 2005, section 4.1; Lei et al. 2018, algorithm 2.
+    NaN where there are too few rows to say so. Shape: (n,). Units: of the errors.
     """
-    place = int(np.ceil((len(errors) + 1) * coverage - 1e-9))
-    return float(np.sort(errors)[place - 1]) if 0 < place <= len(errors) else float("nan")
+    reach = float(conformal_reach(errors, coverage))
+    return reach if np.isfinite(reach) else float("nan")
 
 
 def edges_of(bins: str, data: ProductData) -> dict[str, tuple[float, ...]]:

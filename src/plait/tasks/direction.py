@@ -133,7 +133,7 @@ class DirectionTask:
         windows, label, previous = {}, {}, {}
         for split in SPLITS:
             seen = [batch.inputs["series"] for batch in batches(data, split, data.rows(split), CHUNK)]
-            series = torch.cat(seen).double()
+            series = torch.cat(seen).double()[..., : len(data.table.variates)]
             windows[split] = (series - series[:, -1:]).flatten(1).numpy()
             origin = torch.from_numpy(data.origins[split])
             label[split] = self._codes(data, origin)

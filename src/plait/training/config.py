@@ -68,6 +68,9 @@ class TrainingConfig(Config):
     """Share of train rows in which a context modality is hidden whole: one rate, or {name: rate}; never the anchor."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision."""
+    checkpointing: bool = False
+    """Keep the inputs of transformer blocks alone and compute the rest again in the backward pass: less memory, the
+    same weights, more time."""
     compile: bool = False
     """Compile the passes of training (torch.compile): a minute or more before the first step, for a GPU."""
     data_parallel: bool = False

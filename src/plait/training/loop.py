@@ -20,6 +20,7 @@ from plait.core.errors import NumericsError, Terminated
 from plait.core.protocols import Dataset, Model, Task
 from plait.core.seeding import generator, seed_torch
 from plait.core.tokens import Batch, Output
+from plait.nn.recompute import recompute
 from plait.training.checkpoint import Checkpoints, load_optimizer, optimizer_tensors
 from plait.training.config import StageConfig, TrainingConfig
 from plait.training.evaluate import evaluate
@@ -58,6 +59,8 @@ class Trainer:
         self.accelerator = accelerator
         self.parallel = Parallel(config, accelerator)
         self.bare, self.required = model, cast(Model, model).required
+        if config.checkpointing and not recompute(model) and inside is None:
+            say("training.checkpointing has no effect: this model has no transformer block to compute again")
         self.model, self.live = self.parallel.wrap(model) if self.parallel.world == 1 else (model, model)
         self.hide = ModalityDropout(config.modality_dropout, data, seed)
         self.main = bool(accelerator.is_main_process)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from plait.core.config import Config, PartOf
-from plait.core.errors import FileError, suggest_file
+from plait.core.errors import ConfigError, FileError, suggest_file
 from plait.core.kinds import config_class
 from plait.core.schema import Schema
 from plait.data.dated_texts import FutureDates, Repeats, TextRules, TextTable, Void, read_texts
@@ -19,6 +19,10 @@ from plait.features.calendar import Step
 if TYPE_CHECKING:
     from plait.data.questions import Question
     from plait.data.windows import ForecastData
+
+
+def _usual(pool: object) -> object:
+    return "mean" if pool == "avg" else pool  # as other toolkits call it
 
 
 class TextConfig(Config):
@@ -44,7 +48,7 @@ class TextConfig(Config):
     """What is embedded: whole texts, or each sentence."""
     sentences: int = Field(3, ge=1)
     """With unit sentence: how many first sentences of each text enter."""
-    pool: Literal["none", "mean", "max", "min", "attention"] = "mean"
+    pool: Annotated[Literal["none", "mean", "max", "min", "attention"], BeforeValidator(_usual)] = "mean"
     """One state a token (none), or one a unit: over its present tokens, or by attention that the model learns."""
     max_tokens: int = Field(32, ge=1)
     """Tokens of a unit beyond these are cut."""
@@ -134,12 +138,21 @@ class SeriesConfig(Config):
             print(f"the run left out the texts of {', '.join(fitted.left_out)}: give the others alone", file=sys.stderr)
         if texts is None and schema.contexts and "text" in reads:
             print("the run keeps texts and none are given: this forecast is of the series alone", file=sys.stderr)
-        made: SeriesTable = source.model_copy(update={"targets": list(schema.variates)}).of_frames(frame, texts)
+        columns = {"targets": list(schema.variates), "covariates": list(schema.covariates)}
+        made: SeriesTable = source.model_copy(update=columns).of_frames(frame, texts)
         return made
 
     def as_learned(self, schema: Schema) -> "SeriesConfig":
         """The same data with the lengths of a run, whatever is usual for a new table's step."""
         return self.model_copy(update={"lookback": schema.lookback, "horizon": schema.horizon})
+
+
+def check_covariates(covariates: list[str], targets: list[str]) -> None:
+    """Refuse a covariate that is a target too, or that is named twice."""
+    for place, name in enumerate(covariates):
+        if name in targets or name in covariates[:place]:
+            twice = "both a target and a covariate" if name in targets else "named twice"
+            raise ConfigError(f"{name!r} is {twice}", where="data.covariates", fix="name it in one place")
 
 
 def find_file(path: str, root: str = ".") -> Path:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from plait.core.errors import DataError
 from plait.data.dated_texts import TextTable
-from plait.data.sources._series import SeriesConfig, find_file, text_tables
+from plait.data.sources._series import SeriesConfig, check_covariates, find_file, text_tables
 from plait.data.table import (
     Duplicates,
     Gaps,
@@ -29,7 +29,9 @@ class CsvConfig(SeriesConfig):
     time: str = "date"
     """Column of the time stamps; each names the end of its step."""
     targets: list[str] | None = None
-    """Columns to forecast; unset: all but the time column."""
+    """Columns to forecast; unset: all but the time column and the covariates."""
+    covariates: list[str] = []
+    """Columns whose past the model reads beside the targets, and that are not forecast."""
     duplicates: Duplicates = "error"
     """Rows that repeat a time stamp: refuse, keep the last or first, or take the rows as they stand."""
     gaps: Gaps = "error"
@@ -44,13 +46,17 @@ class CsvConfig(SeriesConfig):
         """The checked series of a frame of text cells."""
         columns_named(frame, [self.time], where, "data.time")
         columns_named(frame, self.targets or [], where, "data.targets")
-        names = self.targets or [str(c) for c in frame.columns if c != self.time]
+        columns_named(frame, self.covariates, where, "data.covariates")
+        names = self.targets or [str(c) for c in frame.columns if c not in (self.time, *self.covariates)]
         if not names:
             raise DataError("there is no column beside the time column", where=where)
-        values, findings = parse_numbers(frame[names])
+        check_covariates(self.covariates, names)
+        columns = [*names, *self.covariates]
+        values, findings = parse_numbers(frame[columns])
         times = parse_times(frame[self.time], where)
-        times, values, step, more = regular_series(times, values, names, where, self.duplicates, self.gaps)
-        return SeriesTable(times, values, tuple(names), step, None, (*findings, *more))
+        times, values, step, more = regular_series(times, values, columns, where, self.duplicates, self.gaps)
+        beside = tuple(self.covariates)
+        return SeriesTable(times, values, tuple(names), step, None, (*findings, *more), covariates=beside)
 
     def of_frames(self, frame: Any, texts: Any | None) -> SeriesTable:
         """The checked series and texts of two pandas frames."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from plait.core.errors import DataError, FileError, suggest
 from plait.data.dated_texts import Repeats, TextTable, Void
-from plait.data.sources._series import SeriesConfig, TextConfig, text_tables
+from plait.data.sources._series import SeriesConfig, TextConfig, check_covariates, text_tables
 from plait.data.table import (
     Duplicates,
     Finding,
@@ -53,7 +53,9 @@ class TimeMmdConfig(SeriesConfig):
     domain: str
     """Name of the domain, as its folders have it."""
     targets: list[str] | None = Field(["OT"], min_length=1)
-    """Columns to forecast; null: every column that holds numbers."""
+    """Columns to forecast; null: every column that holds numbers, but for the covariates."""
+    covariates: list[str] = []
+    """Columns whose past the model reads beside the targets, and that are not forecast."""
     duplicates: Duplicates | None = None
     """Rows that repeat an end date; unset: as_filed where YEAR and WEEK run on without a hole, else last."""
     gaps: Gaps | None = None
@@ -68,18 +70,22 @@ class TimeMmdConfig(SeriesConfig):
         end = next((name for name in DATES if name in frame.columns), None)
         if end is None:
             raise DataError("no column of dates", where=str(path), fix=f"one of {', '.join(DATES)}")
-        names = self.targets or _numeric(frame)
+        columns_named(frame, self.covariates, str(path), "data.covariates")
+        names = self.targets or [name for name in _numeric(frame) if name not in self.covariates]
         columns_named(frame, names, str(path), "data.targets")
-        values, findings = parse_numbers(frame[names])
+        check_covariates(self.covariates, names)
+        columns = [*names, *self.covariates]
+        values, findings = parse_numbers(frame[columns])
         times = parse_times(frame[end], str(path))
         complete = _runs_on(frame, times)
         usual: tuple[Duplicates, Gaps] = ("as_filed", "as_filed") if complete else ("last", "insert")
         duplicates, gaps = self.duplicates or usual[0], self.gaps or usual[1]
-        times, values, step, more = regular_series(times, values, names, str(path), duplicates, gaps)
+        times, values, step, more = regular_series(times, values, columns, str(path), duplicates, gaps)
         if complete and any("repeat" in found.what or "absent" in found.what for found in more):
             words = "rows have YEAR and WEEK that run on without a hole: their dates are wrong, the rows complete"
             more.append(Finding(words, len(times)))
-        table = SeriesTable(times, values, tuple(names), step, None, (*findings, *more))
+        beside = tuple(self.covariates)
+        table = SeriesTable(times, values, tuple(names), step, None, (*findings, *more), covariates=beside)
         return self.complete(table, self._texts())
 
     def _numerical(self) -> Path:

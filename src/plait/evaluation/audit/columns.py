@@ -1,4 +1,4 @@
-"""Columns: none that a model sees is made of the future of another that it forecasts."""
+"""Columns: none that a model sees, a covariate neither, is made of the future of another that it forecasts."""
 
 from collections.abc import Iterator
 
@@ -21,19 +21,21 @@ Floats = NDArray[np.float64]
 
 
 def check_columns(data: ForecastData) -> list[Checked]:
-    """Each column is regressed on lags 0..k and leads 1..k of every other, k = min(horizon, 24), over the train rows.
+    """Each column is regressed on lags 0..k and leads 1..k of every other variate, k = min(horizon, 24), over the train
+    rows; covariates are columns of which no other is asked whether it tells their future.
 
     Leads that add more than 0.01 to R2 make the column a leak where the total exceeds 0.99, a suspect where it
     exceeds 0.9: a column that knows the target's future better than its past does. The values are regressed and so
     are their changes from row to row: the level of a wandering series is nearly all in its past, whatever is mixed in.
     The rows after train, too few to suspect anything by, are looked at for leaks alone.
     """
-    names = data.table.variates
+    names = data.table.columns
     reach = min(data.horizon, REACH)
     z, train = carry_forward(data.z), data.borders.train
     spans = {TRAIN: z[:train], "the rows after train": z[train:]}
     spans = {span: rows for span, rows in spans.items() if len(rows) > ROWS_A_REGRESSOR * (2 * reach + 1)}
-    pairs = [(column, target) for target in range(len(names)) for column in range(len(names)) if column != target]
+    targets = range(len(data.table.variates))
+    pairs = [(column, target) for target in targets for column in range(len(names)) if column != target]
     if not pairs:
         return [Checked("columns", "there is one column, the target")]
     findings = []

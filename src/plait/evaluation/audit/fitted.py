@@ -19,7 +19,7 @@ def check_fitted(data: ForecastData) -> list[Checked]:
     and the vocabulary, where there is one, those of what train windows see.
     """
     scaler = tuple(_scaler(data))
-    did = f"mean and sd of {len(data.table.variates)} variates recovered from the received series"
+    did = f"mean and sd of {len(data.table.columns)} variates recovered from the received series"
     checked = [Checked("scaler", did + f" and held against the {data.borders.train} train rows", scaler)]
     if data.text is not None:
         rows = len(np.unique(data.text.rows[data.origins["train"]]))
@@ -31,7 +31,7 @@ def check_fitted(data: ForecastData) -> list[Checked]:
 def _scaler(data: ForecastData) -> Iterator[AuditFinding]:
     raw, got = _pairs(data)
     train = data.table.values[: data.borders.train]
-    for column, name in enumerate(data.table.variates):
+    for column, name in enumerate(data.table.columns):
         known = ~np.isnan(raw[:, column])
         if not known.any() or not np.ptp(raw[known, column]):
             continue  # a column that stands still in every window shows no scale

@@ -4,12 +4,14 @@ from typing import Any
 
 from plait.core.errors import ConfigError
 from plait.data.candles import CandleData
+from plait.data.labelled_series import LabelledSeriesData
 from plait.data.products import ProductData
 from plait.data.samples import SampleData
 from plait.data.windows import ForecastData
 from plait.evaluation.audit.candles import check_candles
 from plait.evaluation.audit.columns import check_columns
 from plait.evaluation.audit.fitted import check_fitted
+from plait.evaluation.audit.labelled_series import check_labelled_series
 from plait.evaluation.audit.products import check_products
 from plait.evaluation.audit.recomputed import check_recomputed
 from plait.evaluation.audit.samples import check_samples
@@ -19,7 +21,7 @@ from plait.evaluation.audit.texts import check_texts
 CHECKS = (check_texts, check_fitted, check_recomputed, check_splits, check_columns)
 
 
-def audit(data: ForecastData | SampleData | CandleData | ProductData) -> dict[str, Any]:
+def audit(data: ForecastData | SampleData | CandleData | ProductData | LabelledSeriesData) -> dict[str, Any]:
     """What every check did and found, as plain data; `leaks` and `suspects` count their rows."""
     if isinstance(data, SampleData):
         if data.config.placebo:
@@ -33,6 +35,8 @@ def audit(data: ForecastData | SampleData | CandleData | ProductData) -> dict[st
         if data.config.placebo:
             raise ConfigError("shuffled sources are of other rows", where="data.placebo", fix="audit the data")
         checked = check_products(data)
+    elif isinstance(data, LabelledSeriesData):
+        checked = check_labelled_series(data)
     elif data.config.text.placebo:
         raise ConfigError("shuffled texts have no dates of their own", where="data.text.placebo", fix="audit the data")
     else:

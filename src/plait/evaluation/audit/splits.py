@@ -23,7 +23,7 @@ def check_splits(data: ForecastData) -> list[Checked]:
     """No target row belongs to two splits, no row stands in two, and no stretch of one is a copy of another's."""
     findings = [*_shared_rows(data), *_repeated_rows(data), *_copied_stretches(data)]
     counts = ", ".join(f"{len(data.rows(split))} {split}" for split in SPLITS)
-    did = f"target rows of {counts} windows, and stretches of {STRETCH} values of {len(data.table.variates)} columns"
+    did = f"target rows of {counts} windows, and stretches of {STRETCH} values of {len(data.table.columns)} columns"
     return [Checked("splits", f"{did} compared", tuple(findings))]
 
 
@@ -66,7 +66,7 @@ def _copied_stretches(data: ForecastData) -> Iterator[AuditFinding]:
     A stretch that comes again within its own split is how the series goes (a schedule, a coarse count) and no copy.
     """
     split, times = _split_of(data), data.table.times
-    for column, name in enumerate(data.table.variates):
+    for column, name in enumerate(data.table.columns):
         whole = np.round(data.z[: len(split), column] / FINE)
         starts = _telling(whole)
         first: dict[bytes, int] = {}

@@ -104,7 +104,7 @@ def _heat(look: Look, schema: Schema) -> tuple[list[str], Tensor | None, Tensor]
 
     Means over heads and maps whose queries are the variates; without such a map one row is the mean over queries.
     """
-    inputs, variates = look.batch.inputs, list(schema.variates)
+    inputs, variates = look.batch.inputs, [*schema.variates, *schema.covariates]
     maps = {name: each for name, each in attention_maps(look.maps).items() if any(key == TEXT for key, _ in each.keys)}
     own = [each for each in maps.values() if each.axes[2] == f"{schema.anchor} token"]
     own = [each for each in own if each.values.shape[2] == len(variates)]

@@ -76,14 +76,16 @@ def token_weights(maps: Maps, inputs: Inputs, schema: Schema, key: str) -> Tenso
 def share_beyond_null(maps: Maps, inputs: Inputs, schema: Schema) -> Tensor | None:
     """The share of attention that is not on `null`: the mean over heads, present queries and maps with such a key.
 
-    It is 0 in a row without any key, and None where no map has a null key. Shape: (b,).
+    Where the anchor's tokens ask in some of these, they alone count. It is 0 in a row without any key, and None where
+    no map has a null key. Shape: (b,).
     """
+    nulls = [each for each in attention_maps(maps).values() if any(name == NULL for name, _ in each.keys)]
+    own = [each for each in nulls if each.axes[2] == f"{schema.anchor} token"]
     found = []
-    for each in attention_maps(maps).values():
-        if any(name == NULL for name, _ in each.keys):
-            beyond = torch.cat([part for name, part in segments(each) if name != NULL], dim=-1).sum(dim=-1)
-            queries = present_queries(each, 2, inputs, schema)
-            found.append(over_queries(beyond.mean(dim=1)[..., None], queries)[:, 0])
+    for each in own or nulls:
+        beyond = torch.cat([part for name, part in segments(each) if name != NULL], dim=-1).sum(dim=-1)
+        queries = present_queries(each, 2, inputs, schema)
+        found.append(over_queries(beyond.mean(dim=1)[..., None], queries)[:, 0])
     return torch.stack(found).mean(dim=0) if found else None
 
 

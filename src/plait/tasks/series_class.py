@@ -1,0 +1,158 @@
+"""`series_class`: which class a whole series is of."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from plait.baselines.series_classes import MEANINGS, SERIES_CLASS_RIVALS
+from plait.core import signals
+from plait.core.config import Config
+from plait.core.schema import SCORED
+from plait.core.tokens import Batch, Output
+from plait.data.labelled_series import LabelledSeriesData, WholeSeries
+from plait.objectives.bootstrap import Rivals, Scores, Statistic
+from plait.objectives.classification import cross_entropy
+from plait.tasks._classes import SCORE, Metric, class_metrics, class_scores, scores_of_shares
+
+FEW = 20
+"""With fewer validation series than these, a run says how little they can choose."""
+
+
+class SeriesClassTaskConfig(Config):
+    """A class a series, trained by cross-entropy, scored by log loss and share of errors."""
+
+    rows_are: ClassVar[str] = "whole series"
+    kind: Literal["series_class"] = "series_class"
+    metric: Metric = "log_loss"
+    """By what validation chooses, and what is compared; smaller is better."""
+
+    @property
+    def question(self) -> WholeSeries:
+        """What is asked of a series."""
+        return WholeSeries()
+
+    def build(self, data: LabelledSeriesData) -> "SeriesClassTask":
+        """The task on these data."""
+        return SeriesClassTask(self, data.fitted.classes)
+
+
+class SeriesClassTask:
+    """Cross-entropy over series whose class is known; log loss, share of errors, and its mean over classes."""
+
+    row_name = "series"
+    meanings = MEANINGS
+
+    def __init__(self, config: SeriesClassTaskConfig, classes: tuple[str, ...]) -> None:
+        self.metric, self.classes = config.metric, classes
+        self.score = SCORE[config.metric]
+        self.unit = "nats a series" if config.metric == "log_loss" else "share of series"
+
+    def losses(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """The cross-entropy and the model's own losses."""
+        y, mask = (batch.targets[name][:, 0] for name in ("y", "mask"))
+        return {"cross_entropy": cross_entropy(output.prediction.point, y, mask), **output.losses}
+
+    def weights(self, batch: Batch) -> dict[str, Tensor]:
+        """Series of the batch whose class is known."""
+        return {"cross_entropy": batch.targets["mask"].sum()}
+
+    def scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Log loss and errors of each row, whether its class is known, and its code."""
+        return {**class_scores(output, batch), "label": batch.targets["y"][:, 0]}
+
+    def selection(self, scores: Mapping[str, Any]) -> float:
+        """The metric, by which validation chooses."""
+        return self.metrics(scores)[self.metric]
+
+    def metrics(self, scores: Mapping[str, Any]) -> dict[str, float]:
+        """Log loss and share of errors over all series, and the mean over classes of the share of errors in each
+        (1 - balanced accuracy).
+        """
+        once = np.ones((1, len(scores["n"])), dtype=np.float32)
+        return {**class_metrics(scores, self.metric), "balanced_error": float(_balanced(scores, once)[0])}
+
+    def statistics(self, scores: Scores) -> dict[str, Statistic]:
+        """The balanced error by how often each row counts: for its interval."""
+        return {"balanced_error": lambda weight: _balanced(scores, weight)}
+
+    def rivals(self, data: LabelledSeriesData) -> Rivals:
+        """Per-row scores of the cheap answers on validation and test."""
+        panel = data.panel()
+        made: Rivals = {}
+        for name, rival in SERIES_CLASS_RIVALS.items():
+            shares = rival(panel)
+            made[name] = {
+                split: {**scores_of_shares(shares[split], label), "label": label.astype(np.float64)}
+                for split, label in panel.label.items()
+                if split in SCORED
+            }
+        return made
+
+    def candidates(self, names: Iterable[str]) -> list[str]:
+        """The rivals that may be chosen as the best."""
+        return list(names)
+
+    def caveats(self, result: Mapping[str, Any]) -> list[str]:
+        """Whether validation is too small to choose well."""
+        held = result["windows"]["val"]
+        return [f"validation holds {held} series: too few to choose an epoch or a best baseline well"] * (held < FEW)
+
+    def table(
+        self, data: LabelledSeriesData, model: nn.Module, split: str, rows: Any, size: int, device: Any
+    ) -> pd.DataFrame:
+        """A line a series: case (its place in the file, from 1), class, a probability of each class, and actual where
+        it is known.
+        """
+        model.eval()
+        shares, cases, actual = [], [], []
+        for batch in _batches(data, split, np.asarray(rows, dtype=np.int64), size):
+            with torch.no_grad():
+                shares.append(model(batch.to(device)).prediction.point.double().softmax(dim=-1).cpu().numpy())
+            cases.append(data.numbers(batch.info["row"]))
+            actual.append(torch.where(batch.targets["mask"], batch.targets["y"], -1)[:, 0].numpy())
+        found, label = np.concatenate(shares), np.concatenate(actual)
+        names = np.array([*self.classes, None], dtype=object)
+        frame = pd.DataFrame({
+            "case": np.concatenate(cases),
+            "class": names[found.argmax(axis=1)],
+            **{f"probability_{name}": found[:, code] for code, name in enumerate(self.classes)},
+        })  # fmt: skip
+        return frame.assign(actual=names[label]) if (label >= 0).any() else frame
+
+    def page(self, data: LabelledSeriesData, model: nn.Module, device: Any) -> dict[str, Any]:
+        """What the report draws for this task: how often each class is named as which."""
+        table = self.table(data, model, "test", data.rows("test"), 256, device)
+        counts = pd.crosstab(table["actual"], table["class"])
+        square = counts.reindex(index=self.classes, columns=self.classes, fill_value=0)
+        return {
+            "kind": "classes",
+            "title": "Classes of test series",
+            "classes": list(self.classes),
+            "confusion": square.to_numpy().tolist(),
+        }
+
+
+def _balanced(scores: Mapping[str, Any], weight: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The mean over the classes that there are of the share of errors in each; NaN where one is not drawn.
+
+    Shape: weight (draws, n) -> (draws,).
+    """
+    known, label = scores["n"] > 0, scores["label"]
+    shares = []
+    for code in np.unique(label[known]):
+        drawn = weight[:, known & (label == code)].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            shares.append(drawn @ scores["errors"][known & (label == code)] / drawn.sum(axis=1))
+    found: NDArray[np.float64] = np.mean(shares, axis=0)
+    return found
+
+
+def _batches(data: LabelledSeriesData, split: str, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
+    for start in range(0, len(rows), size):
+        signals.check("nothing is lost; run the same command again")
+        yield data.batch(split, rows[start : start + size])
