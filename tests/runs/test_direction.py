@@ -1,15 +1,19 @@
 """Direction from files to a run folder: by a series, with texts, its table, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from plait.core.errors import ConfigError
+from plait.core.schema import Schema
+from plait.core.tokens import Batch
 from plait.evaluation.audit.run import audit
 from plait.report.page import write_report
 from plait.runs.assemble import build_data, build_model
@@ -71,6 +75,29 @@ def test_the_table_and_the_page_are_the_scores(name: str, request: pytest.Fixtur
     for each, values in run.scores("test").items():
         np.testing.assert_array_equal(values, load_file(run.folder / "scores.safetensors")[f"final.test.{each}"])
     assert "confusion" in write_report(run.folder).read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fields"),
+    [("chimera", {}), ("chimera", {"backbone": "patch"}), ("calf", {"token_axis": "variate", "model.bias.kind": "none"}), ("calf", {})],
+)
+def test_the_answer_is_of_the_variate_that_is_asked_for(recipe: str, fields: dict[str, Any]) -> None:
+    # Legs read all variates alike: nothing but the place of the answer can tell which of them is meant.
+    kind = {"data.kind": "csv", "data.path": "none.csv", "backbone": "patch"} if recipe == "calf" else PLANTED
+    config = resolve(load_recipe(recipe), "tiny", list((SHARED | kind | fields).items()))
+    facts = Schema("series", {"series": 3}, ("a", "b", "c"), lookback=96, horizon=5, outputs=3)
+    models = [build_model(config, replace(facts, about=name)).eval() for name in ("a", "c")]
+    series = torch.randn(7, 96, 3, generator=torch.Generator().manual_seed(1))
+    marks = {"series_marks": torch.zeros(7, 96, 0), "series_season": torch.zeros(7, dtype=torch.int64)}
+    batches = [
+        Batch({"series": each, "series_mask": torch.ones_like(each, dtype=torch.bool), **marks}, {}, {})
+        for each in (series, series.flip(2))
+    ]
+    with torch.no_grad():
+        first, turned = (model(batch).prediction.point for model, batch in zip(models, batches, strict=True))
+        other = models[1](batches[0]).prediction.point
+    torch.testing.assert_close(first, turned, rtol=1e-5, atol=1e-6)
+    assert (first - other).abs().max() > 1e-3
 
 
 def test_new_data_are_answered_for_their_last_window(calf: Run) -> None:

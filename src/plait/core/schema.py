@@ -25,7 +25,8 @@ class Schema:
     `columns` maps the columns of metadata to the number of their known categories, 0 for a column of numbers.
     `outputs` counts the numbers, or the classes, of the target, `bins` the thresholds of its distribution.
     `covariates` names the columns of the series that are read after the variates and not forecast.
-    `quantiles` are the levels that a forecast is asked for, none where it is of a point.
+    `quantiles` are the levels that a forecast is asked for, none where it is of a point. `about` names the one variate
+    that an answer is of, where it is not of all of them.
     """
 
     anchor: str
@@ -45,6 +46,7 @@ class Schema:
     bins: int = 0
     quantiles: tuple[float, ...] = ()
     covariates: tuple[str, ...] = ()
+    about: str = ""
 
     def __post_init__(self) -> None:
         # Inputs of a modality are named `<name>` and `<name>_...`, so `text` would take the inputs of `text_b` too.
@@ -57,6 +59,14 @@ class Schema:
     def contexts(self) -> tuple[str, ...]:
         """The modalities beside the anchor."""
         return tuple(name for name in self.streams if name != self.anchor)
+
+    @property
+    def answered(self) -> slice:
+        """Which of the columns of the series an answer is of: the variates, or one of them."""
+        if self.about:
+            place = self.variates.index(self.about)
+            return slice(place, place + 1)
+        return slice(None, len(self.variates) or None)
 
     def with_widths(self, widths: dict[str, int]) -> "Schema":
         """The same facts with the streams' widths as encoders give them."""

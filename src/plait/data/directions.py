@@ -69,6 +69,10 @@ class NextDirection(Question):
         known = seen.any(dim=(1, 2)) & (2 * count >= data.horizon) & (ahead[:, -1] < len(data.table.times))
         return mean - carry(past, seen)[:, -1, 0], known
 
+    def about(self, data: "ForecastData") -> str:
+        """The variate that is asked for: its token alone is answered from, after it has read the others."""
+        return self.name(data)
+
     def name(self, data: "ForecastData") -> str:
         """The variate. Errors: DataError where the data have none of that name."""
         variates = data.table.variates

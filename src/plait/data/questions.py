@@ -44,6 +44,10 @@ class Question(ABC):
         """The last row of every window of new data of so many rows: from each row on, or side by side."""
         return np.arange(lookback - 1, rows, dtype=np.int64) if self.ahead else tiles(rows, lookback)
 
+    def about(self, data: "ForecastData") -> str:
+        """The one variate that an answer is of; empty where it is of all."""
+        return ""
+
     def block(self, steps: int) -> int:
         """How many neighbouring windows a bootstrap draws together, of the steps of an answer."""
         return 2 * steps

@@ -184,7 +184,7 @@ class ForecastData:
         return Schema(
             "series", streams, self.table.variates, self.lookback, self.horizon, self._marks.shape[1],
             self.n_seasons, tokens, grouped, outputs=self.question.outputs, quantiles=self.question.quantiles,
-            covariates=self.table.covariates,
+            covariates=self.table.covariates, about=self.question.about(self),
         )  # fmt: skip
 
     def rows(self, split: str) -> NDArray[np.int64]:

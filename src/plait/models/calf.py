@@ -173,7 +173,7 @@ class CalfConfig(Config):
         seed_torch(root, "head")
         width = dim * (count if self.token_axis == "patch" else 1)
         head = config.head.build(schema.with_widths({SERIES: width}))
-        return Calf(config, patches, embed, time, bias, text, head)
+        return Calf(config, patches, embed, time, bias, text, head, schema.answered)
 
     def blocks(self) -> "LanguageBlocks | Stack":
         """The blocks of a branch, with random weights."""
@@ -266,9 +266,10 @@ class Calf(nn.Module):
         bias: AttentionBias,
         text: TextBranch | None,
         head: nn.Module,
+        answered: slice = slice(None),
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.answered = config, answered
         self.patches, self.embed, self.time, self.bias, self.text, self.head = patches, embed, time, bias, text, head
         self.drop = nn.Dropout(config.dropout)
 
@@ -364,9 +365,12 @@ class Calf(nn.Module):
         return states, states[-1] + x
 
     def _answer(self, x: Tensor, present: Tensor) -> Prediction:
-        """The answer from a branch's tokens. Shape: (b * v, n, d) or (b, v, d) -> point (b, p, v) or (b, outputs)."""
-        tokens = Tokens(x.reshape(*present.shape, -1), present)
-        return cast(Head, self.head)(tokens, {})
+        """The answer from a branch's tokens, or from those of the one variate that is asked for.
+
+        Shape: (b * v, n, d) or (b, v, d) -> point (b, p, v) or (b, outputs).
+        """
+        tokens = x.reshape(*present.shape, -1)
+        return cast(Head, self.head)(Tokens(tokens[:, self.answered], present[:, self.answered]), {})
 
 
 def _by_distance(weights: Tensor) -> list[float]:

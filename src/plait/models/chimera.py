@@ -196,14 +196,14 @@ class ChimeraConfig(Config):
                     where="model.head.film", fix="--no-residual, or --model.head.no-film",
                 )  # fmt: skip
             text_head = nn.Linear(widths[ANCHOR], schema.horizon, bias=False)
-        targets = len(schema.variates) if schema.covariates else None
-        return Chimera(config, series, text, fusion, final, head, text_head, targets)
+        return Chimera(config, series, text, fusion, final, head, text_head, schema.answered)
 
 
 class Chimera(nn.Module):
     """series -> tokens of variates; texts -> tokens; fusion; final blocks; head; undo the window's scaling.
 
-    Covariates are the last columns of the series: their tokens go as far as the head, which reads the variates' alone.
+    Covariates are the last columns of the series: their tokens go as far as the head, which reads the variates' alone,
+    or that of the one variate that is asked for.
     With `levels` the fusion stands between blocks of the series leg instead of after it (`fusion._levels`).
     Reads `series` (b, t, v), `series_mask` (b, t, v), `series_marks` (b, t, k), `series_prior` (b, p, v),
     `series_season` (b,), and `text` (b, m, e), `text_mask` (b, m), `text_age` (b, m) if there is text.
@@ -224,10 +224,10 @@ class Chimera(nn.Module):
         final: Stack,
         head: nn.Module,
         text_head: nn.Linear | None,
-        targets: int | None = None,
+        answered: slice = slice(None),
     ) -> None:
         super().__init__()
-        self.config, self.targets = config, targets
+        self.config, self.answered = config, answered
         self.series, self.text, self.fusion, self.final, self.head = series, text, fusion, final, head
         self.text_head = text_head
 
@@ -245,7 +245,7 @@ class Chimera(nn.Module):
         notes = Notes(explain)
         fields = fields_of(batch.inputs, ANCHOR)
         scale = window_scale(fields["values"], fields["mask"], self.config.series.scaling)
-        own = scale.first(self.targets)
+        own = scale.of(self.answered)
         for name in ("values", "prior"):
             if name in fields:
                 fields[name] = scale.apply(fields[name])
@@ -262,14 +262,14 @@ class Chimera(nn.Module):
             found = in_data_unit(self._answer(fused, streams), own)
         else:
             alone = in_data_unit(self._answer(series, streams), own)
-            change = torch.where(series.mask[..., None], fused.x - series.x, 0.0)[:, : self.targets]
+            change = torch.where(series.mask[..., None], fused.x - series.x, 0.0)[:, self.answered]
             found = shifted(alone, self.text_head(change).transpose(1, 2))
         return Output(found, notes.losses, notes.maps)
 
     def _answer(self, tokens: Tokens, streams: dict[str, Tokens]) -> Prediction:
         context = {name: tokens for name, tokens in streams.items() if name != ANCHOR}
         x, mask = self.final(tokens)
-        return cast(Head, self.head)(Tokens(x[:, : self.targets], mask[:, : self.targets]), context)
+        return cast(Head, self.head)(Tokens(x[:, self.answered], mask[:, self.answered]), context)
 
 
 def start_from_ridge(model: Any, data: Dataset) -> float | None:
@@ -300,7 +300,7 @@ def start_from_ridge(model: Any, data: Dataset) -> float | None:
                 fields["prior"] = scale.apply(fields["prior"])
             wanted = batch.targets["y"]
             count = wanted.shape[2]
-            target = torch.where(batch.targets["mask"], scale.first(count).apply(wanted), torch.nan)
+            target = torch.where(batch.targets["mask"], scale.of(slice(count)).apply(wanted), torch.nan)
             x.append(leg.features(fields)[:, :count].flatten(0, 1).double().numpy())
             y.append(target.transpose(1, 2).flatten(0, 1).double().numpy())
         inputs[split], targets[split] = np.concatenate(x), np.concatenate(y)

@@ -22,9 +22,9 @@ class Scale(NamedTuple):
         """Values in the unit the window came in."""
         return x * self.scale + self.shift
 
-    def first(self, count: int | None) -> "Scale":
-        """The scale of the first variates alone; of all, where no count is given."""
-        return Scale(self.shift[..., :count], self.scale[..., :count])
+    def of(self, columns: slice) -> "Scale":
+        """The scale of some variates alone."""
+        return Scale(self.shift[..., columns], self.scale[..., columns])
 
 
 def carry(x: Tensor, mask: Tensor) -> Tensor:
