@@ -1,4 +1,4 @@
-"""The windows of a split, some at a time."""
+"""The rows of a split, some at a time."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plait.core import signals
+from plait.core.protocols import Dataset
 from plait.core.tokens import Batch
-from plait.data.windows import ForecastData
 
 
-def batches(data: ForecastData, split: str, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
-    """The windows `rows` of a split, `size` of them at a time."""
+def batches(data: Dataset, split: str, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
+    """The rows of a split that are named, `size` of them at a time."""
     for start in range(0, len(rows), size):
         signals.check("nothing is lost; run the same command again")
         yield data.batch(split, rows[start : start + size])

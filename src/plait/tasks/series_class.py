@@ -1,6 +1,6 @@
 """`series_class`: which class a whole series is of."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plait.baselines.series_classes import MEANINGS, SERIES_CLASS_RIVALS
-from plait.core import signals
 from plait.core.config import Config
 from plait.core.schema import SCORED
 from plait.core.tokens import Batch, Output
@@ -18,6 +17,7 @@ from plait.data.labelled_series import LabelledSeriesData, WholeSeries
 from plait.objectives.bootstrap import Rivals, Scores, Statistic
 from plait.objectives.classification import cross_entropy
 from plait.tasks._classes import SCORE, Metric, class_metrics, class_scores, scores_of_shares
+from plait.tasks._windows import batches
 
 FEW = 20
 """With fewer validation series than these, a run says how little they can choose."""
@@ -110,7 +110,7 @@ class SeriesClassTask:
         """
         model.eval()
         shares, cases, actual = [], [], []
-        for batch in _batches(data, split, np.asarray(rows, dtype=np.int64), size):
+        for batch in batches(data, split, np.asarray(rows, dtype=np.int64), size):
             with torch.no_grad():
                 shares.append(model(batch.to(device)).prediction.point.double().softmax(dim=-1).cpu().numpy())
             cases.append(data.numbers(batch.info["row"]))
@@ -150,9 +150,3 @@ def _balanced(scores: Mapping[str, Any], weight: NDArray[np.float32]) -> NDArray
             shares.append(drawn @ scores["errors"][known & (label == code)] / drawn.sum(axis=1))
     found: NDArray[np.float64] = np.mean(shares, axis=0)
     return found
-
-
-def _batches(data: LabelledSeriesData, split: str, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
-    for start in range(0, len(rows), size):
-        signals.check("nothing is lost; run the same command again")
-        yield data.batch(split, rows[start : start + size])
