@@ -35,5 +35,6 @@ def verdict_lines(result: dict[str, Any]) -> list[str]:
 
 def write_page(page: Path, lines: list[str]) -> None:
     """Write the lines, end with the machine, and print the page."""
-    write_file(page, ("\n".join([*lines, "", about()]) + "\n").encode())
+    text = "\n".join(lines).rstrip("\n")
+    write_file(page, f"{text}\n\n{about()}\n".encode())
     print(page.read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ DATA = Path(os.environ.get("PLAIT_DATA", ROOT.parent / "shared" / "data")) / "ti
 RUNS, PAGE = ROOT / "runs" / "bench-time-mmd", ROOT / "docs" / "results" / "time_mmd.md"
 MONTHLY, WEEKLY = (6, 8, 10, 12), (12, 24, 36, 48)
 HORIZONS = {
-    "Agriculture": MONTHLY, "Climate": MONTHLY, "Economy": MONTHLY, "Energy": WEEKLY, "Health_US": WEEKLY,
+    "Agriculture": MONTHLY, "Climate": WEEKLY, "Economy": MONTHLY, "Energy": WEEKLY, "Health_US": WEEKLY,
     "Traffic": MONTHLY,
 }  # fmt: skip
 USUAL, OTHER = "wordllama", "minilm"

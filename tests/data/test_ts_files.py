@@ -19,6 +19,7 @@ SUPPORTED = (
     "ACSF1", "ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand", "JapaneseVowels", "OSULeaf", "PLAID",
     "UnitTest",
 )  # fmt: skip
+LARGE = ("ACSF1", "OSULeaf", "PLAID")
 
 
 def written(folder: Path, text: str) -> Path:
@@ -28,7 +29,9 @@ def written(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("part", ["TRAIN", "TEST"])
-@pytest.mark.parametrize("name", SUPPORTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in SUPPORTED]
+)
 def test_real_files_are_as_a_plain_split_reads_them(name: str, part: str) -> None:
     path = archive() / name / f"{name}_{part}.ts"
     text = path.read_text(encoding="utf-8")

@@ -250,6 +250,6 @@ def test_parameters_grow_with_each_inner_width(query: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["residual", "convex"])
-@pytest.mark.parametrize("query", ["context", "both"])
+@pytest.mark.parametrize("query", ["context", pytest.param("both", marks=pytest.mark.slow)])
 def test_contract_of_each_direction_and_form_with_blocks(query: str, form: str) -> None:
     check_fusion(validate(LatentGateConfig, {"query": query, "form": form, "depth": 1}), graphs=False)

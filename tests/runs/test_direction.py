@@ -79,7 +79,12 @@ def test_the_table_and_the_page_are_the_scores(name: str, request: pytest.Fixtur
 
 @pytest.mark.parametrize(
     ("recipe", "fields"),
-    [("chimera", {}), ("chimera", {"backbone": "patch"}), ("calf", {"token_axis": "variate", "model.bias.kind": "none"}), ("calf", {})],
+    [
+        ("chimera", {}),
+        ("chimera", {"backbone": "patch"}),
+        ("calf", {"token_axis": "variate", "model.bias.kind": "none"}),
+        ("calf", {}),
+    ],
 )
 def test_the_answer_is_of_the_variate_that_is_asked_for(recipe: str, fields: dict[str, Any]) -> None:
     # Legs read all variates alike: nothing but the place of the answer can tell which of them is meant.
