@@ -226,7 +226,7 @@ def runs_table(task: str, names: list[str], data: Path) -> list[str]:
     if not known:
         return ["Not run yet.", ""]
     first = next(iter(known.values()))[0]["metrics"]["test"]
-    shown = [name for name in first if isinstance(first[name], float)]
+    shown = [name for name in first if isinstance(first[name], float) and not name.endswith(("_low", "_high"))]
     lines = [f"| data | answer | {' | '.join(shown)} |", "|---|---|" + "---|" * len(shown)]
     for data_name, found in known.items():
         own = [spread([each["metrics"]["test"][name] for each in found]) for name in shown]

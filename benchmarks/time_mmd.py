@@ -123,8 +123,14 @@ def summary_row(cell: Cell, result: dict[str, Any]) -> str:
     return f"| {' | '.join(row)} |"
 
 
+def is_above(result: dict[str, Any]) -> bool:
+    """Whether the fused model's mean error is above that of the best baseline."""
+    arms = {arm["name"]: arm["mean"] for arm in result["arms"]}
+    return bool(arms["fused"] > arms[result["best_baseline"]["name"]])
+
+
 def why_worse(cell: Cell, result: dict[str, Any]) -> str:
-    """The line of a cell that is worse than the best baseline: where the difference comes from."""
+    """The line of a cell whose error is above the best baseline's: where the difference comes from."""
     arms = {arm["name"]: arm["mean"] for arm in result["arms"]}
     found, best = result["verdicts"][0], result["best_baseline"]
     kept, ridge = sum(found["accepted"]), arms[best["name"]]
@@ -163,7 +169,9 @@ def reference_rows(data: Path) -> list[str]:
 
 def page(results: dict[Cell, dict[str, Any]], seeds: int, data: Path) -> list[str]:
     """The lines of the results page."""
-    worse = [why_worse(cell, result) for cell, result in results.items() if result["best_baseline"]["fused_is_worse"]]
+    above = {cell: result for cell, result in results.items() if is_above(result)}
+    worse = [why_worse(*pair) for pair in above.items() if pair[1]["best_baseline"]["fused_is_worse"]]
+    higher = [why_worse(*pair) for pair in above.items() if not pair[1]["best_baseline"]["fused_is_worse"]]
     helped = [cell.name for cell, result in results.items() if result["verdicts"][0]["helps"]]
     absent = [cell.name for cell in cells() if cell not in results]
     names = ["domain", "horizon", "text encoder", "test windows", "anchor", "calendar", "fused", "fused, raw"]
@@ -185,6 +193,7 @@ def page(results: dict[Cell, dict[str, Any]], seeds: int, data: Path) -> list[st
         f"| {' | '.join(names)} |", "|" + "---|" * len(names),
         *(summary_row(cell, result) for cell, result in results.items()),
         *(["", "## Worse than the best baseline, and why", "", *worse] if worse else []),
+        *(["", "## Above the best baseline, without being shown to be worse", "", *higher] if higher else []),
     ]  # fmt: skip
     reference = reference_rows(data)
     if reference:
