@@ -1,6 +1,6 @@
 """`direction`: whether a variate goes down, stays or goes up over the next steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from plait.baselines.directions import DIRECTION_RIVALS, MEANINGS, DirectionPanel
 from plait.core.config import Config
 from plait.core.schema import SCORED, SPLITS
-from plait.core.tokens import Batch, Output
 from plait.data.directions import DIRECTIONS, NextDirection
 from plait.data.windows import ForecastData
 from plait.objectives.bootstrap import Rivals
-from plait.objectives.classification import cross_entropy
-from plait.tasks._classes import SCORE, Metric, class_metrics, class_scores, scores_of_shares
+from plait.tasks._classes import ClassTask, Metric, scores_of_shares
 from plait.tasks._windows import batches
 
 CHUNK = 4096
@@ -43,37 +41,15 @@ class DirectionTaskConfig(Config):
         return DirectionTask(self)
 
 
-class DirectionTask:
-    """Cross-entropy over windows with a known class; log loss and share of errors."""
+class DirectionTask(ClassTask):
+    """The class of each window, and the cheap answers beside it."""
 
     row_name = "windows"
     meanings = MEANINGS
 
     def __init__(self, config: DirectionTaskConfig) -> None:
-        self.metric, self.question = config.metric, config.question
-        self.score = SCORE[config.metric]
-        self.unit = "nats a window" if config.metric == "log_loss" else "share of windows"
-
-    def losses(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """The cross-entropy and the model's own losses."""
-        y, mask = (batch.targets[name][:, 0] for name in ("y", "mask"))
-        return {"cross_entropy": cross_entropy(output.prediction.point, y, mask), **output.losses}
-
-    def weights(self, batch: Batch) -> dict[str, Tensor]:
-        """Windows of the batch whose class is known."""
-        return {"cross_entropy": batch.targets["mask"].sum()}
-
-    def scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Log loss and errors of each row, and whether its class is known."""
-        return class_scores(output, batch)
-
-    def selection(self, scores: Mapping[str, Any]) -> float:
-        """The metric, by which validation chooses."""
-        return self.metrics(scores)[self.metric]
-
-    def metrics(self, scores: Mapping[str, Any]) -> dict[str, float]:
-        """Log loss and share of errors over all windows whose class is known."""
-        return class_metrics(scores, self.metric)
+        super().__init__(config.metric, "window")
+        self.question = config.question
 
     def rivals(self, data: ForecastData) -> Rivals:
         """Per-row scores of the cheap answers on validation and test."""
@@ -87,10 +63,6 @@ class DirectionTask:
     def context_rivals(self, data: ForecastData) -> Rivals:
         """None more."""
         return {}
-
-    def candidates(self, names: Iterable[str]) -> list[str]:
-        """The rivals that may be chosen as the best."""
-        return list(names)
 
     def caveats(self, result: Mapping[str, Any]) -> list[str]:
         """What a reader of a run's result must know first."""

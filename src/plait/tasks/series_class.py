@@ -1,6 +1,6 @@
 """`series_class`: which class a whole series is of."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,8 +15,7 @@ from plait.core.schema import SCORED
 from plait.core.tokens import Batch, Output
 from plait.data.labelled_series import LabelledSeriesData, WholeSeries
 from plait.objectives.bootstrap import Rivals, Scores, Statistic
-from plait.objectives.classification import cross_entropy
-from plait.tasks._classes import SCORE, Metric, class_metrics, class_scores, scores_of_shares
+from plait.tasks._classes import ClassTask, Metric, scores_of_shares
 from plait.tasks._windows import batches
 
 FEW = 20
@@ -41,40 +40,26 @@ class SeriesClassTaskConfig(Config):
         return SeriesClassTask(self, data.fitted.classes)
 
 
-class SeriesClassTask:
-    """Cross-entropy over series whose class is known; log loss, share of errors, and its mean over classes."""
+class SeriesClassTask(ClassTask):
+    """The class of each series, with the mean over classes of the share of errors."""
 
     row_name = "series"
     meanings = MEANINGS
 
     def __init__(self, config: SeriesClassTaskConfig, classes: tuple[str, ...]) -> None:
-        self.metric, self.classes = config.metric, classes
-        self.score = SCORE[config.metric]
-        self.unit = "nats a series" if config.metric == "log_loss" else "share of series"
-
-    def losses(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """The cross-entropy and the model's own losses."""
-        y, mask = (batch.targets[name][:, 0] for name in ("y", "mask"))
-        return {"cross_entropy": cross_entropy(output.prediction.point, y, mask), **output.losses}
-
-    def weights(self, batch: Batch) -> dict[str, Tensor]:
-        """Series of the batch whose class is known."""
-        return {"cross_entropy": batch.targets["mask"].sum()}
+        super().__init__(config.metric, "series")
+        self.classes = classes
 
     def scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """Log loss and errors of each row, whether its class is known, and its code."""
-        return {**class_scores(output, batch), "label": batch.targets["y"][:, 0]}
-
-    def selection(self, scores: Mapping[str, Any]) -> float:
-        """The metric, by which validation chooses."""
-        return self.metrics(scores)[self.metric]
+        return {**super().scores(output, batch), "label": batch.targets["y"][:, 0]}
 
     def metrics(self, scores: Mapping[str, Any]) -> dict[str, float]:
         """Log loss and share of errors over all series, and the mean over classes of the share of errors in each
         (1 - balanced accuracy).
         """
         once = np.ones((1, len(scores["n"])), dtype=np.float32)
-        return {**class_metrics(scores, self.metric), "balanced_error": float(_balanced(scores, once)[0])}
+        return {**super().metrics(scores), "balanced_error": float(_balanced(scores, once)[0])}
 
     def statistics(self, scores: Scores) -> dict[str, Statistic]:
         """The balanced error by how often each row counts: for its interval."""
@@ -92,10 +77,6 @@ class SeriesClassTask:
                 if split in SCORED
             }
         return made
-
-    def candidates(self, names: Iterable[str]) -> list[str]:
-        """The rivals that may be chosen as the best."""
-        return list(names)
 
     def caveats(self, result: Mapping[str, Any]) -> list[str]:
         """Whether validation is too small to choose well."""
