@@ -258,7 +258,7 @@ def page(data: Path) -> list[str]:
         "", *runs_table("imputation", ett, data),
         *arms_section("Anomalies", "anomaly", [
             "Five kinds of injected, seeded anomalies in a tenth of the test rows; validation chooses by the",
-            "reconstruction error, so that the table is of it. Stretches of 8 steps are hidden, of 2 in monthly series.",
+            "reconstruction error, so the table is of it. Stretches of 8 steps are hidden, of 2 in monthly series.",
         ], data),
         "ETTh1, size `tiny`:", "", *runs_table("anomaly", ["ETTh1"], data),
         *arms_section("Directions", "direction", [
