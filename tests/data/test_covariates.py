@@ -77,6 +77,7 @@ def trained(data: ForecastData, epochs: int = 20) -> float:
     return float((point - batch.targets["y"]).square().mean())
 
 
+@pytest.mark.slow
 def test_a_covariate_that_leads_the_target_is_worth_its_while() -> None:
     alone, beside = trained(windows()), trained(windows(covariates=["orders"]))
     assert alone > 0.8  # the target has no memory

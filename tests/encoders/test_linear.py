@@ -104,11 +104,12 @@ def test_start_from_refuses_a_width_that_cannot_hold_the_fit() -> None:
         module.start_from(torch.randn(P, T, dtype=torch.float64), nn.Linear(P - 1, P), torch.zeros(P))
 
 
-@pytest.mark.parametrize("horizon, dim", [(13, 32), (32, 32), (36, 40), (48, 40)])
+@pytest.mark.parametrize("horizon, dim", [(13, 32), (32, 32), (36, 40), (48, 48)])
 def test_without_a_width_it_is_as_wide_as_a_start_from_the_ridge_needs(horizon: int, dim: int) -> None:
     schema = Schema("series", {"series": 5}, tuple("abcde"), lookback=37, horizon=horizon, marks=2)
     built = LinearConfig().build(schema)
     assert built.dim == dim
+    assert LinearConfig(start="random").build(schema).dim == 32
     coef, intercept = torch.randn(horizon, 39, dtype=torch.float64), torch.randn(horizon, dtype=torch.float64)
     head = nn.Linear(built.dim, horizon)
     built.start_from(coef, head, intercept)

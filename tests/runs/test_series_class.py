@@ -15,6 +15,7 @@ from plait.core.errors import ConfigError, DataError
 from plait.core.tokens import Batch
 from plait.evaluation.audit.run import audit
 from plait.evaluation.compare import Plan
+from plait.objectives.bootstrap import Bootstrap, Units
 from plait.report.page import write_report
 from plait.runs.assemble import build_data, build_model
 from plait.runs.fit import fit
@@ -162,4 +163,13 @@ def test_the_balanced_error_is_the_mean_over_classes_and_follows_the_draw() -> N
     }  # fmt: skip
     assert task.metrics(scores) == pytest.approx({"log_loss": 1.25, "error_rate": 0.25, "balanced_error": 1 / 6})
     drawn = np.array([[2, 1, 1, 3, 9], [1, 1, 1, 0, 9]], dtype=np.float32)
-    np.testing.assert_allclose(task.statistics(scores)["balanced_error"](drawn), [0.25, np.nan])
+    np.testing.assert_allclose(task.statistics(scores)["balanced_error"](drawn), [0.25, 1 / 3])
+
+
+def test_an_interval_is_known_where_no_resample_draws_every_class() -> None:
+    names = tuple(map(str, range(53)))
+    task, label = SeriesClassTask(SeriesClassTaskConfig(), names), np.arange(53.0)
+    scores = {"log_loss": np.ones(53), "errors": (label < 20) * 1.0, "n": np.ones(53), "label": label}
+    drawn = Bootstrap(Units(53, groups=np.arange(53)), 1)
+    found = drawn.statistic([20 / 53], [task.statistics(scores)["balanced_error"]])
+    assert 0.2 < found.low < 20 / 53 < found.high < 0.6

@@ -79,6 +79,21 @@ def test_other_data_are_scored_after_the_training(tmp_path: Path, capsys: pytest
     assert f"zero-shot on {there}: test mse" in capsys.readouterr().out
 
 
+def test_other_data_of_more_columns_are_answered_column_by_column(tmp_path: Path) -> None:
+    there = written(tmp_path / "there.csv", seed=1)
+    (tmp_path / "run").mkdir()
+    result = fit(config_of(tmp_path, **{"zero-shot": there, "data.targets": ["a"]}), tmp_path / "run")
+    run, single = load_run(tmp_path / "run"), []
+    for name in ("a", "b"):
+        source = run.config.data.model_copy(update={"path": there, "zero_shot": None, "targets": [name]})
+        data = build_data(run.config.model_copy(update={"data": source}))
+        task = run.config.task.build(data)
+        batch = data.batch("test", data.rows("test"))
+        scored = task.scores(run.model(batch), batch)
+        single.append(task.metrics({each: values.detach().numpy() for each, values in scored.items()})["mse"])
+    assert result["zero_shot"]["test"]["mse"] == pytest.approx(np.mean(single), rel=1e-5)
+
+
 @pytest.mark.parametrize("fault", ["missing", "step"])
 def test_what_can_not_be_scored_is_refused_before_the_training(tmp_path: Path, fault: str) -> None:
     there = str(tmp_path / "nowhere.csv") if fault == "missing" else written(tmp_path / "days.csv", step="D")

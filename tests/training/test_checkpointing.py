@@ -43,7 +43,9 @@ def train(config: RunConfig, folder: Path) -> tuple[Trained, torch.nn.Module]:
     return trainer.run(), model
 
 
-@pytest.mark.parametrize("recipe", ["chimera", "calf", "aam"])
+@pytest.mark.parametrize(
+    "recipe", ["chimera", *(pytest.param(name, marks=pytest.mark.slow) for name in ("calf", "aam"))]
+)
 def test_both_trainings_end_in_the_same_weights(recipe: str, tmp_path: Path) -> None:
     ends = {}
     for again in (False, True):

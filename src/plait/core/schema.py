@@ -62,11 +62,11 @@ class Schema:
 
     @property
     def answered(self) -> slice:
-        """Which of the columns of the series an answer is of: the variates, or one of them."""
+        """Which of the columns of the series an answer is of: all but the covariates, or the one that is asked for."""
         if self.about:
             place = self.variates.index(self.about)
             return slice(place, place + 1)
-        return slice(None, len(self.variates) or None)
+        return slice(None, -len(self.covariates) or None)
 
     def with_widths(self, widths: dict[str, int]) -> "Schema":
         """The same facts with the streams' widths as encoders give them."""

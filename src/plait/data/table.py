@@ -227,7 +227,9 @@ def regular_series(
             times, values = _insert(times, values, step, distance, where)
     for column, name in enumerate(variates):
         if np.isnan(values[:, column]).all():
-            raise DataError(f"column {name} holds no number", where=where, fix="name other columns (data.targets)")
+            raise DataError(
+                f"column {name} holds no number", where=where, fix="name other columns (data.targets, data.covariates)"
+            )
     return times, values, step, findings
 
 

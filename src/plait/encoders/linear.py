@@ -26,7 +26,7 @@ class LinearConfig(Config):
     """Whether one column's token is made of others too."""
     kind: Literal["linear"] = "linear"
     dim: int | None = Field(None, ge=1)
-    """Width of a token; unset: 32, or with a longer horizon as much as a start from the ridge needs."""
+    """Width of a token; unset: 32, or as much as a start from the ridge of a longer horizon may need."""
     start: Literal["ridge", "random"] = "ridge"
     """`ridge`: encoder and head start as the closed-form ridge of the training windows."""
     scaling: WindowScaling = "last"
@@ -58,7 +58,8 @@ class Linear(nn.Module):
         self.config, self.seasons = config, schema.seasons
         width = schema.lookback + (schema.horizon if config.prior else 0)
         width += (schema.marks if config.marks else 0) + (schema.seasons if config.calendar else 0)
-        self.dim = config.dim or max(USUAL, EVEN * ceil(min(schema.horizon, width) / EVEN))
+        least = schema.horizon if config.start == "ridge" else 0
+        self.dim = config.dim or max(USUAL, EVEN * ceil(least / EVEN))
         self.embed = nn.Linear(width, self.dim)
 
     def features(self, fields: Mapping[str, Tensor]) -> Tensor:

@@ -77,7 +77,8 @@ class Patch(nn.Module):
         self.embed_season = nn.Embedding(schema.seasons, config.dim) if config.calendar else None
         count = config.patch.count(schema.lookback) + config.prior + config.calendar
         self.positions = nn.Parameter(torch.randn(count, config.dim) * 0.02)
-        self.names = nn.Parameter(torch.randn(len(schema.variates), 1, config.dim)) if config.named else None
+        columns = len(schema.variates) + len(schema.covariates)
+        self.names = nn.Parameter(torch.randn(columns, 1, config.dim)) if config.named else None
         self.dim = count * config.dim
         self.drop = nn.Dropout(config.dropout)
         self.bias = config.bias.build(config.heads, "model.series.bias")

@@ -142,10 +142,13 @@ class CalfConfig(Config):
         return self.model_copy(update={"architecture": found})
 
     def notices(self, schema: Schema) -> list[str]:
-        """What to know of the backbone before a training."""
+        """What to know before a training: of the backbone, and of variates that nothing reads."""
+        found = []
         if self.speaks and self.weights == "random":
-            return ["the backbone is random: a language model's blocks without a language model's weights"]
-        return []
+            found.append("the backbone is random: a language model's blocks without a language model's weights")
+        if schema.about and len(schema.variates) > 1 and self.token_axis == "patch":
+            found.append(f"each variate is read by itself: only {schema.about} has an effect")
+        return found
 
     def build(self, schema: Schema) -> "Calf":
         """The model for these data; every part starts from a seed of its own name."""

@@ -99,6 +99,13 @@ class ChimeraConfig(Config):
                 fix="--no-residual",
             )  # fmt: skip
 
+    def notices(self, schema: Schema) -> list[str]:
+        """What to know before a training: variates that nothing reads."""
+        across = getattr(self.series, "across", True) or self.final.depth
+        if not schema.about or len(schema.variates) == 1 or across:
+            return []
+        return [f"this leg of kind {self.series.kind} reads each variate by itself: only {schema.about} has an effect"]
+
     def check_levels(self) -> None:
         """Refuse levels in a leg that is no stack, beyond its last block, or beside a text that corrects the answer."""
         if self.levels is None or (self.fusion is not None and self.fusion.kind == "none"):

@@ -24,6 +24,7 @@ def pointwise(point: Tensor, y: Tensor, mask: Tensor, kind: LossName) -> Tensor:
     mse: (f - y)^2; mae: |f - y|; huber: delta 1.  Shape: all (b, p, v) -> the same.
     Mask: what a False target holds is never read. float32 also under half precision.
     """
+    assert point.shape == y.shape
     error = torch.where(mask, point.float() - y, 0.0)
     if kind == "mse":
         return error**2
@@ -37,5 +38,6 @@ def masked_loss(point: Tensor, y: Tensor, mask: Tensor, kind: LossName) -> tuple
 
 def row_errors(point: Tensor, y: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Squared and absolute error summed over each row, and its known targets. Shape: three of (b,) float64."""
+    assert point.shape == y.shape
     error = torch.where(mask, point.double() - y.double(), 0.0).flatten(1)
     return {"se": (error**2).sum(1), "ae": error.abs().sum(1), "n": mask.flatten(1).sum(1).double()}

@@ -32,13 +32,23 @@ def other_data(config: RunConfig, data: Any) -> Any:
             f"the run learns steps of {data.table.step.words}, {target} has steps of {there.table.step.words}",
             where="data.zero_shot", fix="name data with the same step",
         )  # fmt: skip
+    if getattr(getattr(config.model, "series", None), "named", False) and there.table.columns != data.table.columns:
+        raise ConfigError(
+            f"the leg knows its variates by place, {target} has others", where="model.series.named",
+            fix="--model.series.no-named, or name data with the same columns",
+        )  # fmt: skip
     return there
 
 
 def transferred(config: RunConfig, there: Any, model: nn.Module, accelerator: Any) -> dict[str, Any]:
     """The test scores on other data, beside those of the cheap rivals that are fitted there."""
-    task = config.task.build(there)
-    scores = scored(model, task, there, config.training.eval_batch_size, accelerator)
+    task, trained = config.task.build(there), getattr(model, "answered", slice(None))
+    # The same network answers for the columns of these data, which may be others, or in another order.
+    model.answered = there.schema.answered
+    try:
+        scores = scored(model, task, there, config.training.eval_batch_size, accelerator)
+    finally:
+        model.answered = trained  # type: ignore[assignment]
     baselines, against = against_rivals(task, task.rivals(there), scores["test"], there.units("test"))
     test = summarise(task, scores["test"], there.units("test"))
     return {"data": config.data.zero_shot, "test": test, "baselines": baselines, "best_baseline": against}

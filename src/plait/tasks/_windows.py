@@ -10,8 +10,11 @@ from plait.core.protocols import Dataset
 from plait.core.tokens import Batch
 
 
-def batches(data: Dataset, split: str, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
+def batches(
+    data: Dataset, split: str, rows: NDArray[np.int64], size: int, interruptible: bool = True
+) -> Iterator[Batch]:
     """The rows of a split that are named, `size` of them at a time."""
     for start in range(0, len(rows), size):
-        signals.check("nothing is lost; run the same command again")
+        if interruptible:
+            signals.check("nothing is lost; run the same command again")
         yield data.batch(split, rows[start : start + size])

@@ -119,7 +119,7 @@ class SeriesClassTask(ClassTask):
 
 
 def _balanced(scores: Mapping[str, Any], weight: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The mean over the classes that there are of the share of errors in each; NaN where one is not drawn.
+    """The mean over the classes that are drawn of the share of errors in each.
 
     Shape: weight (draws, n) -> (draws,).
     """
@@ -129,5 +129,5 @@ def _balanced(scores: Mapping[str, Any], weight: NDArray[np.float32]) -> NDArray
         drawn = weight[:, known & (label == code)].astype(np.float64)
         with np.errstate(invalid="ignore"):
             shares.append(drawn @ scores["errors"][known & (label == code)] / drawn.sum(axis=1))
-    found: NDArray[np.float64] = np.mean(shares, axis=0)
+    found: NDArray[np.float64] = np.nanmean(shares, axis=0)
     return found

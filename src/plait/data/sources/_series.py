@@ -148,7 +148,11 @@ class SeriesConfig(Config):
 
 
 def check_covariates(covariates: list[str], targets: list[str]) -> None:
-    """Refuse a covariate that is a target too, or that is named twice."""
+    """Refuse a covariate that is a target too, or that is named twice, and covariates that leave no target."""
+    if covariates and not targets:
+        raise ConfigError(
+            "every column is a covariate, none is left to forecast", where="data.covariates", fix="name fewer"
+        )
     for place, name in enumerate(covariates):
         if name in targets or name in covariates[:place]:
             twice = "both a target and a covariate" if name in targets else "named twice"

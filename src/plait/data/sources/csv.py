@@ -48,9 +48,9 @@ class CsvConfig(SeriesConfig):
         columns_named(frame, self.targets or [], where, "data.targets")
         columns_named(frame, self.covariates, where, "data.covariates")
         names = self.targets or [str(c) for c in frame.columns if c not in (self.time, *self.covariates)]
+        check_covariates(self.covariates, names)
         if not names:
             raise DataError("there is no column beside the time column", where=where)
-        check_covariates(self.covariates, names)
         columns = [*names, *self.covariates]
         values, findings = parse_numbers(frame[columns])
         times = parse_times(frame[self.time], where)

@@ -64,7 +64,8 @@ class Faithfulness:
         change = (after - before).abs().mean(dim=1)
         if change.dim() == 1:
             return change
-        variates = present_tokens(look.batch.inputs, schema, schema.anchor)
+        present = present_tokens(look.batch.inputs, schema, schema.anchor)
+        variates = None if present is None else present[:, schema.answered]
         if variates is None or variates.shape != change.shape:
             return change.mean(dim=1)
         kept = torch.where(variates, change, 0.0)
