@@ -25,7 +25,6 @@ from plait.runs.recipe import load_recipe, resolve
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "results" / "checkpointing.md"
 TEXTS, WORDS, WIDTH, MARKS = 4, 512, 384, 4
-SERIES = {"variates": tuple("abcdefg"), "lookback": 96, "horizon": 96}
 SCHEMA = Schema(
     "series", {"series": 7, "text": WIDTH}, tuple("abcdefg"), 96, 96, MARKS, 24, {"text": TEXTS * WORDS}
 )  # fmt: skip

@@ -117,8 +117,8 @@ class LanguageBlocks(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, weights: bool = False) -> tuple[list[Tensor], list[Tensor]]:
         """The hidden states, and the attention weights of each block (b, h, n, n) if asked for, else none."""
-        again = self.recompute
         if weights:
+            again = self.recompute
             # Fused attention has no weights to give; transformers would return none without a word.
             self.model.set_attn_implementation("eager")
             self.recompute = False

@@ -332,8 +332,9 @@ def _fill_kinds(raw: dict[str, Any], path: str, names: Names) -> None:
 
 def _unknown(name: str, names: Names, raw: Mapping[str, Any], recipe: Recipe) -> ConfigError:
     wanted = name.replace("-", "_")
-    if wanted.replace("_", "-") in recipe.told:
-        return ConfigError(f"no field --{name}", fix=recipe.told[wanted.replace("_", "-")])
+    instead = recipe.told.get(wanted.replace("_", "-"))
+    if instead is not None:
+        return ConfigError(f"no field --{name}", fix=instead)
     shared = sorted(path for path, field in names.fields.items() if field.leaf == wanted)
     if len(shared) > 1:
         return ConfigError(f"--{name} could be any of {', '.join(shared)}", fix="write the whole name")

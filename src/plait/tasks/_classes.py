@@ -1,15 +1,19 @@
 """What tasks share whose answer is a class: per-row scores of logits and of probabilities, and their metrics."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from plait.core.protocols import Dataset
 from plait.core.tokens import Batch, Output
 from plait.objectives.bootstrap import Scores
 from plait.objectives.classification import cross_entropy, row_scores
+from plait.tasks._windows import batches
 
 Metric = Literal["log_loss", "error_rate"]
 SCORE: dict[Metric, str] = {"log_loss": "log_loss", "error_rate": "errors"}
@@ -72,3 +76,40 @@ class ClassTask:
     def candidates(self, names: Iterable[str]) -> list[str]:
         """The rivals that may be chosen as the best."""
         return list(names)
+
+
+class Named(NamedTuple):
+    """What a model says of rows, and what is so. Shape: shares (n, classes); row and label (n,), -1 not known."""
+
+    shares: NDArray[np.float64]
+    row: NDArray[np.int64]
+    label: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, data: Dataset, model: nn.Module, split: str, rows: Any, size: int, device: Any) -> "Named":
+        """The answers for rows of a split."""
+        model.eval()
+        shares, row, label = [], [], []
+        for batch in batches(data, split, np.asarray(rows, dtype=np.int64), size):
+            with torch.no_grad():
+                shares.append(model(batch.to(device)).prediction.point.double().softmax(dim=-1).cpu().numpy())
+            row.append(batch.info["row"].numpy())
+            label.append(torch.where(batch.targets["mask"], batch.targets["y"], -1)[:, 0].numpy())
+        return cls(np.concatenate(shares), np.concatenate(row), np.concatenate(label))
+
+    def table(self, lead: Mapping[str, Any], classes: Sequence[str]) -> pd.DataFrame:
+        """The columns `lead`, then class, a probability of each class, and actual where any is known."""
+        names = np.array([*classes, None], dtype=object)
+        frame = pd.DataFrame({
+            **lead, "class": names[self.shares.argmax(axis=1)],
+            **{f"probability_{name}": self.shares[:, code] for code, name in enumerate(classes)},
+        })  # fmt: skip
+        return frame.assign(actual=names[self.label]) if (self.label >= 0).any() else frame
+
+
+def class_page(table: pd.DataFrame, classes: Sequence[str], title: str) -> dict[str, Any]:
+    """What a report draws of a table of classes: how often each is named as which, where it is known."""
+    known = table[table["actual"].notna()] if "actual" in table else table.iloc[:0].assign(actual="")
+    counts = pd.crosstab(known["actual"], known["class"])
+    square = counts.reindex(index=list(classes), columns=list(classes), fill_value=0)
+    return {"kind": "classes", "title": title, "classes": list(classes), "confusion": square.to_numpy().tolist()}

@@ -17,7 +17,7 @@ from plait.objectives.bootstrap import Rivals, Scores
 from plait.objectives.classification import balanced_class_weights, surprise
 from plait.tasks import _samples
 from plait.tasks._auxiliary import Auxiliary
-from plait.tasks._classes import SCORE, Metric, class_metrics, class_scores, scores_of_shares
+from plait.tasks._classes import ClassTask, Metric, scores_of_shares
 
 
 class ClassificationTaskConfig(Config):
@@ -37,17 +37,16 @@ class ClassificationTaskConfig(Config):
         return ClassificationTask(self, data)
 
 
-class ClassificationTask:
+class ClassificationTask(ClassTask):
     """Cross-entropy of each net by itself; log loss and share of errors of what they say together, unweighted."""
 
     row_name = "samples"
 
     def __init__(self, config: ClassificationTaskConfig, data: SampleData) -> None:
-        self.data, self.metric = data, config.metric
+        super().__init__(config.metric, "sample")
+        self.data = data
         self.auxiliary = Auxiliary(config.auxiliary, data)
-        self.score = SCORE[config.metric]
         self.classes, self.target = data.fitted.classes, str(data.fitted.target)
-        self.unit = "nats a sample" if config.metric == "log_loss" else "share of samples"
         self.meanings = _samples.meanings(_samples.column_names(data))
         self._weights: Tensor | None = None
         if config.class_weights == "balanced":
@@ -88,18 +87,6 @@ class ClassificationTask:
     def weights(self, batch: Batch) -> dict[str, Tensor]:
         """The summed class weights of the known targets of the batch, and what the auxiliary losses are divided by."""
         return {"cross_entropy": self._weight(batch), **self.auxiliary.weights(batch)}
-
-    def scores(self, output: Output, batch: Batch) -> dict[str, Tensor]:
-        """Log loss and errors of each row, and its known targets; unweighted."""
-        return class_scores(output, batch)
-
-    def selection(self, scores: Mapping[str, Any]) -> float:
-        """The metric, by which validation chooses."""
-        return self.metrics(scores)[self.metric]
-
-    def metrics(self, scores: Mapping[str, Any]) -> dict[str, float]:
-        """Log loss and share of errors over all known targets."""
-        return class_metrics(scores, self.metric)
 
     def rivals(self, data: SampleData) -> Rivals:
         """Per-row scores of the cheap rivals on validation and test, each study or batch column alone among them."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from plait.core.schema import SCORED, SPLITS
 from plait.data.directions import DIRECTIONS, NextDirection
 from plait.data.windows import ForecastData
 from plait.objectives.bootstrap import Rivals
-from plait.tasks._classes import ClassTask, Metric, scores_of_shares
+from plait.tasks._classes import ClassTask, Metric, Named, class_page, scores_of_shares
 from plait.tasks._windows import batches
 
 CHUNK = 4096
@@ -70,36 +69,14 @@ class DirectionTask(ClassTask):
 
     def table(self, data: ForecastData, model: nn.Module, split: str, rows: Any, size: int, device: Any) -> Any:
         """A line a window: origin, variate, class, a probability of each class, and actual where it is known."""
-        model.eval()
-        shares, origins, actual = [], [], []
-        for batch in batches(data, split, np.asarray(rows, dtype=np.int64), size):
-            with torch.no_grad():
-                shares.append(model(batch.to(device)).prediction.point.double().softmax(dim=-1).cpu().numpy())
-            origins.append(batch.info["row"].numpy())
-            actual.append(torch.where(batch.targets["mask"], batch.targets["y"], -1)[:, 0].numpy())
-        found, label = np.concatenate(shares), np.concatenate(actual)
-        names = np.array([*DIRECTIONS, None], dtype=object)
-        frame = pd.DataFrame({
-            "origin": np.datetime_as_string(data.table.times[np.concatenate(origins)], unit="s"),
-            "variate": self.question.name(data),
-            "class": names[found.argmax(axis=1)],
-            **{f"probability_{name}": found[:, code] for code, name in enumerate(DIRECTIONS)},
-        })  # fmt: skip
-        return frame.assign(actual=names[label]) if (label >= 0).any() else frame
+        found = Named.of(data, model, split, rows, size, device)
+        origin = np.datetime_as_string(data.table.times[found.row], unit="s")
+        return found.table({"origin": origin, "variate": self.question.name(data)}, DIRECTIONS)
 
     def page(self, data: ForecastData, model: nn.Module, device: Any) -> dict[str, Any]:
         """What the report draws for this task: how often each class is named as which."""
         table = self.table(data, model, "test", data.rows("test"), 256, device)
-        known = table[table["actual"].notna()] if "actual" in table else table.iloc[:0].assign(actual="")
-        counts = pd.crosstab(known["actual"], known["class"])
-        square = counts.reindex(index=DIRECTIONS, columns=DIRECTIONS, fill_value=0)
-        title = f"Directions of {self.question.name(data)} after test windows"
-        return {
-            "kind": "classes",
-            "title": title,
-            "classes": list(DIRECTIONS),
-            "confusion": square.to_numpy().tolist(),
-        }
+        return class_page(table, DIRECTIONS, f"Directions of {self.question.name(data)} after test windows")
 
     def _panel(self, data: ForecastData) -> DirectionPanel:
         windows, label, previous = {}, {}, {}

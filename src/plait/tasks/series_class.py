@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,8 +14,7 @@ from plait.core.schema import SCORED
 from plait.core.tokens import Batch, Output
 from plait.data.labelled_series import LabelledSeriesData, WholeSeries
 from plait.objectives.bootstrap import Rivals, Scores, Statistic
-from plait.tasks._classes import ClassTask, Metric, scores_of_shares
-from plait.tasks._windows import batches
+from plait.tasks._classes import ClassTask, Metric, Named, class_page, scores_of_shares
 
 FEW = 20
 """With fewer validation series than these, a run says how little they can choose."""
@@ -89,33 +87,13 @@ class SeriesClassTask(ClassTask):
         """A line a series: case (its place in the file, from 1), class, a probability of each class, and actual where
         it is known.
         """
-        model.eval()
-        shares, cases, actual = [], [], []
-        for batch in batches(data, split, np.asarray(rows, dtype=np.int64), size):
-            with torch.no_grad():
-                shares.append(model(batch.to(device)).prediction.point.double().softmax(dim=-1).cpu().numpy())
-            cases.append(data.numbers(batch.info["row"]))
-            actual.append(torch.where(batch.targets["mask"], batch.targets["y"], -1)[:, 0].numpy())
-        found, label = np.concatenate(shares), np.concatenate(actual)
-        names = np.array([*self.classes, None], dtype=object)
-        frame = pd.DataFrame({
-            "case": np.concatenate(cases),
-            "class": names[found.argmax(axis=1)],
-            **{f"probability_{name}": found[:, code] for code, name in enumerate(self.classes)},
-        })  # fmt: skip
-        return frame.assign(actual=names[label]) if (label >= 0).any() else frame
+        found = Named.of(data, model, split, rows, size, device)
+        return found.table({"case": data.numbers(found.row)}, self.classes)
 
     def page(self, data: LabelledSeriesData, model: nn.Module, device: Any) -> dict[str, Any]:
         """What the report draws for this task: how often each class is named as which."""
         table = self.table(data, model, "test", data.rows("test"), 256, device)
-        counts = pd.crosstab(table["actual"], table["class"])
-        square = counts.reindex(index=self.classes, columns=self.classes, fill_value=0)
-        return {
-            "kind": "classes",
-            "title": "Classes of test series",
-            "classes": list(self.classes),
-            "confusion": square.to_numpy().tolist(),
-        }
+        return class_page(table, self.classes, "Classes of test series")
 
 
 def _balanced(scores: Mapping[str, Any], weight: NDArray[np.float32]) -> NDArray[np.float64]:
